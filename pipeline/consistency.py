@@ -1,0 +1,85 @@
+"""What settings must be together: each may be right by itself, and wrong beside another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from pipeline.rate import Rate
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
+
+#: Schemes that `DATABASE_URL` and `BROKER_URL` may have.
+DATABASE_SCHEMES = ("postgresql://", "postgres://")
+BROKER_SCHEMES = ("redis://", "rediss://", "unix://")
+
+#: Those of `COLD_STORAGE_URL`, which may also be a folder's path.
+STORAGE_SCHEMES = ("file", "s3", "gs", "az")
+
+#: Connections that a process may have to hold at once.
+LEAST_CONNECTIONS = 2
+
+
+def checked_rate(given: str) -> str:
+    """The rate as it was given. Raises ValueError for what is none."""
+    Rate.parse(given)
+    return given
+
+
+def check(settings: Settings) -> None:
+    """Raises ValueError that names the variable, for what contradicts itself or another setting."""
+    if settings.heartbeat * 2 > settings.lease:
+        raise ValueError(
+            f"CITE_AGENT_HEARTBEAT: heartbeat ({settings.heartbeat:g} s) must be at most half of "
+            f"lease ({settings.lease:g} s), or one late heartbeat loses every running request"
+        )
+    if settings.database_pool_size < LEAST_CONNECTIONS:
+        raise ValueError(
+            f"CITE_AGENT_DATABASE_POOL_SIZE: {settings.database_pool_size} must be at least {LEAST_CONNECTIONS}: "
+            "recovery holds one connection while it looks, and helps by another"
+        )
+    _check_scheme("database_url", settings.database_url, DATABASE_SCHEMES)
+    _check_scheme("broker_url", settings.broker_url, BROKER_SCHEMES)
+    _check_archiving(settings)
+    _check_storage(settings.cold_storage_url)
+    names = [provider.name for provider in settings.providers]
+    if len(names) != len(set(names)):
+        raise ValueError(f"CITE_AGENT_PROVIDERS: each needs a name of its own, got {names}")
+
+
+def _check_archiving(settings: Settings) -> None:
+    window, most = settings.recent_context_window, settings.max_messages_in_memory
+    if window >= most:
+        raise ValueError(
+            f"CITE_AGENT_RECENT_CONTEXT_WINDOW: {window} messages that stay hot must be fewer than "
+            f"max_messages_in_memory ({most}), or archiving frees no room"
+        )
+    if settings.archive_threshold < window:
+        raise ValueError(
+            f"CITE_AGENT_ARCHIVE_THRESHOLD: {settings.archive_threshold} must be at least "
+            f"recent_context_window ({window}), which stays hot"
+        )
+    if settings.archive_hours > settings.session_idle_days * 24:
+        raise ValueError(
+            f"CITE_AGENT_ARCHIVE_HOURS: {settings.archive_hours:g} must be at most session_idle_days "
+            f"({settings.session_idle_days:g} days), after which all is archived anyway"
+        )
+
+
+def _check_storage(url: str) -> None:
+    scheme, separator, rest = url.partition("://")
+    if not url.strip() or (separator and scheme not in STORAGE_SCHEMES):
+        raise ValueError(
+            f"CITE_AGENT_COLD_STORAGE_URL: {scheme!r} is not one of {', '.join(STORAGE_SCHEMES)}; give one, or a folder"
+        )
+    if "@" in rest.partition("/")[0]:
+        raise ValueError("CITE_AGENT_COLD_STORAGE_URL: holds credentials; give them as the service's own variables")
+
+
+def _check_scheme(name: str, url: SecretStr | None, schemes: tuple[str, ...]) -> None:
+    if url is not None and not url.get_secret_value().startswith(schemes):
+        scheme, colon, _ = url.get_secret_value().partition("://")
+        found = f"scheme {scheme!r}" if colon and scheme.isalnum() else "what it begins with"
+        raise ValueError(f"CITE_AGENT_{name.upper()}: {found} is not one of {', '.join(schemes)}")

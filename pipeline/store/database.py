@@ -1,0 +1,135 @@
+"""The one way to Postgres: pooled psycopg connections for the ledger's verbs, an engine over them for the models."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, TypeVar
+
+import psycopg
+import structlog
+from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.pool import NullPool
+
+from pipeline import signals
+from pipeline.errors import ConfigurationError, LedgerUnavailable
+
+log = structlog.get_logger(__name__)
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+T = TypeVar("T")
+
+#: What Postgres says, or fails to say, when it is away, restarting, or has undone a transaction in a deadlock.
+UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+
+#: What Postgres says of a statement that it will never take, however often it is given it.
+REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.NotSupportedError, psycopg.ProgrammingError)
+
+#: What Postgres says of a statement of another version than its tables and functions, and what is told then.
+ANOTHER_VERSION = (errors.UndefinedFunction, errors.UndefinedTable, errors.UndefinedColumn)
+LACKING = "The database lacks this version's tables or functions: run `pipeline db upgrade`"
+
+#: For every connection. A peer that is gone is noticed by TCP, a statement that hangs by the server.
+CONNECTION: dict[str, str | int] = {
+    "connect_timeout": 3,
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+    "application_name": "pipeline",
+    # One plan for each statement, made once: planning costs more than running.
+    "options": "-c plan_cache_mode=force_generic_plan -c jit=off -c timezone=UTC"
+    " -c statement_timeout=15s -c idle_in_transaction_session_timeout=30s",
+}
+
+#: Seconds between two tries while Postgres is away: first, factor, cap.
+RETRY_DELAY, RETRY_FACTOR, RETRY_DELAY_MAX = 0.05, 2.0, 1.0
+
+#: Seconds for which a caller rides out an absence of Postgres: a restart takes one or two.
+PATIENCE = 5.0
+
+
+class Database:
+    """A process's connections to Postgres. They open on first use, at most `size` of them."""
+
+    def __init__(self, url: str, *, size: int = 8, wait: float = 2.0) -> None:
+        self._conninfo = make_conninfo(url, **_without_given(CONNECTION, url))
+        self._size = size
+        self._wait = wait
+        self._opening = threading.Lock()
+        self._opened: ConnectionPool[Connection] | None = None
+
+    @property
+    def _pool(self) -> ConnectionPool[Connection]:
+        # Under a lock, which `cached_property` has no more: of threads that come first together, one opens the pool.
+        if self._opened is None:
+            with self._opening:
+                self._opened = self._opened or self._open()
+        return self._opened
+
+    def _open(self) -> ConnectionPool[Connection]:
+        return ConnectionPool(
+            self._conninfo,
+            min_size=1,
+            max_size=self._size,
+            timeout=self._wait,
+            kwargs={"autocommit": True, "prepare_threshold": 3},
+            close_returns=True,  # for the engine, which closes what it borrowed
+            reconnect_timeout=0,  # each caller tries for itself, so that none waits out another's back-off
+            name="pipeline",
+            open=True,
+        )
+
+    @cached_property
+    def engine(self) -> Engine:
+        """For reading through the models; it borrows from the same pool."""
+        return create_engine("postgresql+psycopg://", creator=self._pool.getconn, poolclass=NullPool)
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection in autocommit mode. Raises what `UNAVAILABLE` lists when there is none to be had, and
+        ConfigurationError where the database is of another version."""
+        try:
+            with self._pool.connection() as connection:
+                yield connection
+        except ANOTHER_VERSION as fault:
+            raise ConfigurationError(LACKING) from fault
+
+    def patiently(self, verb: Callable[[], T], *, seconds: float = PATIENCE) -> T:
+        """Run an idempotent verb, again and again while Postgres is away, for about `seconds`.
+
+        Raises LedgerUnavailable after that.
+        """
+        until = time.monotonic() + seconds
+        return self.until_available(verb, give_up=lambda: time.monotonic() >= until)
+
+    def until_available(self, verb: Callable[[], T], *, give_up: Callable[[], bool]) -> T:
+        """Run an idempotent verb until Postgres answers. Raises LedgerUnavailable once `give_up` says so."""
+        delay = RETRY_DELAY
+        while True:
+            try:
+                return verb()
+            except UNAVAILABLE as fault:
+                if isinstance(fault, PoolClosed) or give_up():
+                    raise LedgerUnavailable from fault
+                signals.ledger_failed("retried")
+                log.info("ledger_retry", error=type(fault).__name__, seconds=delay)
+            time.sleep(delay)
+            delay = min(delay * RETRY_FACTOR, RETRY_DELAY_MAX)
+            self._pool.check()  # where one connection is broken, its neighbours are
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._opened is not None:
+            self._opened.close()
+
+
+def _without_given(defaults: dict[str, str | int], url: str) -> dict[str, str | int]:
+    given = conninfo_to_dict(url)
+    return {name: value for name, value in defaults.items() if name not in given}

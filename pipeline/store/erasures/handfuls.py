@@ -1,0 +1,28 @@
+"""Handfuls: sessions that are erased in one transaction. Each one costs a commit, and what it holds others wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pipeline.store.database import Database
+
+#: Sessions of a handful, and hot messages in it, unless one session alone has more.
+SESSIONS, MESSAGES = 50, 10_000
+
+HOT = "SELECT id, last_number - archived_through FROM sessions WHERE id = ANY(%s) ORDER BY id"
+
+
+def handfuls(database: Database, session_ids: Sequence[int]) -> Iterator[list[int]]:
+    """Those of these sessions that are still there, a few at a time."""
+    with database.connection() as connection:
+        found = connection.execute(HOT, [list(session_ids)]).fetchall()
+    handful: list[int] = []
+    messages = 0
+    for session_id, hot in found:
+        if handful and (len(handful) == SESSIONS or messages + hot > MESSAGES):
+            yield handful
+            handful, messages = [], 0
+        handful.append(session_id)
+        messages += hot
+    if handful:
+        yield handful

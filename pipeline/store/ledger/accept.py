@@ -1,0 +1,210 @@
+"""Accept: what is committed here is kept, whatever dies afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+from pipeline.store.database import Database
+from pipeline.store.ledger.records import Accepted, NewRequest, Publication
+from pipeline.store.procedures import Procedure
+
+_ITEMS = """
+    json_to_recordset(_items) AS i(
+        ord int, id uuid, user_id text, conversation_id text, agent text, priority smallint, text text,
+        metadata jsonb, idempotency_key text, content_hash text, origin text, stream_key text,
+        max_attempts smallint, timeout float8, deadline float8, traceparent text, again bool, on_busy text,
+        retry_of uuid)
+"""
+
+#: From here to the commit nobody else accepts or hands on a request of these users.
+LOCK_USERS = "PERFORM FROM users WHERE user_id = ANY(_users) ORDER BY user_id FOR NO KEY UPDATE;"
+
+NEW_USERS = "INSERT INTO users (user_id) SELECT unnest(_users) ORDER BY 1 ON CONFLICT DO NOTHING;"
+
+#: Again where one was erased between the two statements.
+HOLD_USERS = f"""
+LOOP
+{NEW_USERS}
+{LOCK_USERS}
+    GET DIAGNOSTICS _held = ROW_COUNT;
+    EXIT WHEN _held = cardinality(_users);
+END LOOP;
+"""
+
+NEW_SESSIONS = f"""
+INSERT INTO sessions (user_id, conversation_id)
+SELECT DISTINCT i.user_id, i.conversation_id FROM {_ITEMS}
+WHERE NOT EXISTS (SELECT FROM sessions AS s
+                  WHERE s.user_id = i.user_id AND s.conversation_id = i.conversation_id)
+ORDER BY 1, 2 ON CONFLICT DO NOTHING;
+"""  # noqa: S608 - the inserted text is the constant above
+
+#: A statement of its own, after the locks: it must see what their last holders committed.
+NEW_REQUESTS = f"""
+WITH candidate AS (
+    SELECT i.*, s.id AS session_id, s.accepted, row_number() OVER line AS place,
+        EXISTS (SELECT FROM requests AS r WHERE r.session_id = s.id AND r.head) AS busy
+    FROM {_ITEMS} JOIN sessions AS s ON s.user_id = i.user_id AND s.conversation_id = i.conversation_id
+    WHERE NOT i.again AND NOT EXISTS (SELECT FROM requests AS r WHERE r.id = i.id)
+        AND (i.idempotency_key IS NULL OR NOT EXISTS (
+            SELECT FROM requests AS r WHERE r.user_id = i.user_id AND r.idempotency_key = i.idempotency_key))
+    WINDOW line AS (PARTITION BY s.id ORDER BY i.ord)
+), fresh AS (
+    -- of those to be rejected while the session is busy, only the first of an idle session is stored
+    SELECT *, row_number() OVER line AS nth, row_number() OVER line = 1 AND NOT busy AS head
+    FROM candidate WHERE on_busy IS DISTINCT FROM 'reject' OR NOT busy AND place = 1
+    WINDOW line AS (PARTITION BY session_id ORDER BY ord)
+), ranked AS (
+    SELECT *, CASE WHEN head THEN min(priority) OVER (PARTITION BY session_id) ELSE priority END AS rank FROM fresh
+), placed AS (
+    SELECT *, head AND row_number() OVER (PARTITION BY user_id, head ORDER BY rank, ord)
+            + (SELECT count(*) FROM requests AS r
+               WHERE r.user_id = ranked.user_id AND r.head AND r.published_at IS NOT NULL)
+            <= _concurrency AS published
+    FROM ranked
+), counted AS (
+    UPDATE sessions AS s SET accepted = s.accepted + n.size, last_active_at = now()
+    FROM (SELECT session_id, count(*) AS size FROM placed GROUP BY session_id) AS n WHERE s.id = n.session_id
+), hurried AS (
+    -- the head takes the highest priority that waits behind it, and moves to that queue
+    UPDATE requests AS h SET rank = behind.rank,
+        published_at = CASE WHEN h.status = 'queued' AND h.published_at IS NOT NULL THEN now() ELSE h.published_at END,
+        queue = CASE WHEN h.status = 'queued' AND h.published_at IS NOT NULL THEN behind.rank ELSE h.queue END,
+        publications = h.publications + CASE WHEN h.status = 'queued' AND h.published_at IS NOT NULL THEN 1 ELSE 0 END
+    FROM (SELECT session_id, min(priority) AS rank FROM placed WHERE NOT head GROUP BY session_id) AS behind
+    WHERE h.session_id = behind.session_id AND h.head AND h.rank > behind.rank AND h.status <> 'running'
+    RETURNING h.id, h.user_id, h.session_id, h.queue, h.publications, h.traceparent,
+        h.status = 'queued' AND h.published_at IS NOT NULL
+), interrupted AS (
+    UPDATE requests AS h SET interrupted_at = now()
+    FROM (SELECT session_id, min(ord) AS ord FROM placed WHERE on_busy = 'interrupt' GROUP BY session_id) AS by
+    WHERE h.session_id = by.session_id AND h.head AND h.status = 'running' AND h.interrupted_at IS NULL
+    RETURNING by.ord, h.id, h.worker_id
+), stored AS (
+    INSERT INTO requests (id, session_id, user_id, position, agent, priority, rank, text, metadata, idempotency_key,
+        content_hash, origin, stream_key, head, max_attempts, timeout, traceparent, accepted_at, deadline, due_at,
+        published_at, queue, publications, retry_of)
+    SELECT id, session_id, user_id, accepted + nth, agent, priority, rank, text, metadata, idempotency_key,
+        decode(content_hash, 'hex'), origin, decode(stream_key, 'hex'), head, max_attempts, timeout, traceparent,
+        now(), now() + deadline * interval '1 second', now(),
+        CASE WHEN published THEN now() END, CASE WHEN published THEN rank END, published::int, retry_of
+    FROM placed ORDER BY ord
+    RETURNING id, user_id, session_id, queue, publications, traceparent, published_at IS NOT NULL
+)
+SELECT coalesce(json_agg(json_build_array(
+        p.id, p.user_id, s.conversation_id, p.queue, p.publications, p.traceparent)), '[]'),
+    (SELECT json_agg(ord) FROM candidate WHERE id NOT IN (SELECT id FROM fresh)),
+    (SELECT json_agg(json_build_array(ord, id, worker_id)) FROM interrupted)
+INTO _published, _busy, _interrupted
+FROM (SELECT * FROM stored UNION ALL SELECT * FROM hurried)
+    AS p(id, user_id, session_id, queue, publications, traceparent, published) JOIN sessions AS s ON s.id = p.session_id
+WHERE p.published;
+"""  # noqa: S608 - likewise
+
+KNOWN_KEYS = f"""
+SELECT json_agg(json_build_array(i.ord, r.id, r.origin, encode(r.stream_key, 'hex'), encode(r.content_hash, 'hex')))
+INTO _known
+FROM {_ITEMS} JOIN requests AS r ON r.user_id = i.user_id AND r.idempotency_key = i.idempotency_key;
+"""  # noqa: S608 - likewise
+
+LOOK_UP = """
+SELECT k.ord, r.id, r.origin, r.stream_key, r.content_hash
+FROM json_array_elements(%s::json) WITH ORDINALITY AS k(key, ord)
+JOIN requests AS r ON r.user_id = k.key ->> 0 AND r.idempotency_key = k.key ->> 1
+"""
+
+ACCEPT = Procedure(
+    "accept",
+    ("_users text[]", "_items json", "_with_keys bool", "_concurrency int"),
+    declare="    _held int;\n    _published json;\n    _busy json;\n    _interrupted json;\n    _known json;",
+    body=f"""
+{HOLD_USERS}
+{NEW_SESSIONS}
+{NEW_REQUESTS}
+IF _with_keys THEN
+{KNOWN_KEYS}
+END IF;
+RETURN json_build_object('published', _published, 'known', coalesce(_known, '[]'),
+    'busy', coalesce(_busy, '[]'), 'interrupted', coalesce(_interrupted, '[]'));
+""",
+)
+
+
+def accept(
+    database: Database, batch: Sequence[NewRequest], *, concurrency: int
+) -> tuple[list[Accepted], list[Publication]]:
+    """Store the batch, in its order, in one round trip.
+
+    Returns what became of each, and what may run at once: the caller publishes that, after this has returned.
+    Accepting the same id again stores nothing, so that a commit whose fate is unknown can be tried again.
+    """
+    said = ACCEPT.call(
+        database,
+        sorted({new.user_id for new in batch}),
+        json.dumps(list(_items(batch))),
+        any(new.idempotency_key is not None for new in batch),
+        concurrency,
+    )
+    known = {ord_: _known(*facts) for ord_, *facts in said["known"]}
+    busy = _with_their_likes(batch, said["busy"])
+    interrupted = {ord_: (UUID(id_), UUID(worker)) for ord_, id_, worker in said["interrupted"]}
+    return (
+        [
+            known.get(ord_) or _as_stored(new, busy=ord_ in busy, interrupts=interrupted.get(ord_))
+            for ord_, new in enumerate(batch)
+        ],
+        [Publication.of(row) for row in said["published"]],
+    )
+
+
+def look_up(database: Database, keys: Sequence[tuple[str, str]]) -> list[Accepted | None]:
+    """The requests that these users accepted before under these idempotency keys, in one round trip."""
+    with database.connection() as connection:
+        rows = connection.execute(LOOK_UP, [json.dumps(keys)]).fetchall()
+    found = {ord_: Accepted(*facts) for ord_, *facts in rows}
+    return [found.get(ord_) for ord_ in range(1, len(keys) + 1)]
+
+
+def _known(id_: str, origin: str, stream_key: str, content_hash: str | None) -> Accepted:
+    return Accepted(UUID(id_), origin, bytes.fromhex(stream_key), bytes.fromhex(content_hash) if content_hash else None)
+
+
+def _as_stored(new: NewRequest, *, busy: bool, interrupts: tuple[UUID, UUID] | None) -> Accepted:
+    return Accepted(new.id, new.origin, new.stream_key, new.content_hash, busy, interrupts)
+
+
+def _with_their_likes(batch: Sequence[NewRequest], busy: Sequence[int]) -> set[int]:
+    """What was rejected, and what stands in the same batch for a second time."""
+    rejected = [batch[ord_] for ord_ in busy]
+    keys = {(new.user_id, new.idempotency_key) for new in rejected if new.idempotency_key is not None}
+    return {*busy, *(ord_ for ord_, new in enumerate(batch) if (new.user_id, new.idempotency_key) in keys)}
+
+
+def _items(batch: Sequence[NewRequest]) -> Iterator[dict[str, Any]]:
+    seen = set()
+    for ord_, new in enumerate(batch):
+        key = (new.user_id, new.idempotency_key)
+        yield {
+            "ord": ord_,
+            "id": str(new.id),
+            "user_id": new.user_id,
+            "conversation_id": new.conversation_id,
+            "agent": new.agent,
+            "priority": new.priority,
+            "text": new.text,
+            "metadata": new.metadata,
+            "idempotency_key": new.idempotency_key,
+            "content_hash": new.content_hash and new.content_hash.hex(),
+            "origin": new.origin,
+            "stream_key": new.stream_key.hex(),
+            "max_attempts": new.max_attempts,
+            "timeout": new.timeout,
+            "deadline": new.deadline,
+            "traceparent": new.traceparent,
+            "again": new.idempotency_key is not None and key in seen,
+            "on_busy": new.on_busy,
+        }
+        seen.add(key)

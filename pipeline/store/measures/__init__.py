@@ -1,0 +1,1 @@
+"""What metrics keep in Postgres, and what they read from it."""
