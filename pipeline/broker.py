@@ -1,0 +1,62 @@
+"""Connections to the broker, whose waits are bounded: dead or frozen, it costs a caller twice `timeout` at most."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+#: What an operation on the broker raises when the broker is away, too slow, or refuses.
+FAULTS = (redis.RedisError, OSError)
+
+#: Seconds of silence after which TCP asks whether the other side is still there.
+KEEPALIVE_IDLE = 10
+
+
+def connect(url: str, timeout: float, *, connections: int = 512, retry: bool = True) -> redis.Redis:
+    """A client for `redis://`, `rediss://` or `unix://`, safe to use from any thread; bytes stay bytes.
+
+    A command whose connection breaks is sent once more, at once, over a new one: the broker may run it twice. One
+    that is not answered within `timeout` seconds is not repeated. With `retry=False` nothing is.
+    """
+    policy = Retry(NoBackoff(), 1 if retry else 0, supported_errors=(redis.ConnectionError,) if retry else ())
+    return redis.Redis.from_url(url, retry=policy, **_options(url, timeout, connections))
+
+
+def aconnect(url: str, timeout: float, *, connections: int = 512) -> redis.asyncio.Redis:
+    """The same for asyncio. The client belongs to the event loop that uses it first."""
+    policy = AsyncRetry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
+    return redis.asyncio.Redis.from_url(url, retry=policy, **_options(url, timeout, connections))
+
+
+def longest_block(client: redis.Redis | redis.asyncio.Redis) -> float:
+    """Seconds for which a blocking command may wait in the broker: well within the time-out of its socket."""
+    timeout: float = client.connection_pool.connection_kwargs["socket_timeout"]
+    return timeout / 2
+
+
+def _options(url: str, timeout: float, connections: int) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "max_connections": connections,
+        "decode_responses": False,
+        # RESP3 would cost another round trip at each connect, and nothing here needs it
+        "protocol": 2,
+    }
+    if not url.startswith("unix://"):  # whose connections refuse the option
+        options["socket_keepalive"] = True
+        options["socket_keepalive_options"] = _keepalive()
+    return options
+
+
+def _keepalive() -> dict[int, int]:
+    # macOS has another name for the first one, and may lack the rest
+    idle = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)
+    named = {idle: KEEPALIVE_IDLE, getattr(socket, "TCP_KEEPINTVL", None): 5, getattr(socket, "TCP_KEEPCNT", None): 3}
+    return {option: value for option, value in named.items() if option is not None}
