@@ -1,0 +1,79 @@
+"""Commands that are listed without being imported, and errors that end as one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from pipeline.cli.exits import FAILED, MISUSED
+from pipeline.errors import (
+    ConfigurationError,
+    InvalidRequest,
+    PipelineError,
+    ReceiptNotFound,
+    RequestNotFound,
+    SessionNotFound,
+)
+
+#: What the caller can set right, by asking otherwise or by other settings.
+MISUSE = (ConfigurationError, InvalidRequest, ReceiptNotFound, RequestNotFound, SessionNotFound)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A command as the help shows it. `home` is `module:name` of its function, or of the Typer app of its group."""
+
+    name: str
+    home: str
+    summary: str
+
+
+class Commands(TyperGroup):
+    """A group of `listed` commands; `--help` imports none of them."""
+
+    listed: ClassVar[tuple[Listed, ...]] = ()
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for one in self.listed:
+            self.add_command(TyperCommand(one.name, help=one.summary))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is called, itself."""
+        name, found, rest = super().resolve_command(ctx, args)
+        by_name = {one.name: one for one in self.listed}
+        return name, found and _load(by_name[str(found.name)]), rest
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PipelineError as fault:
+            typer.echo(f"pipeline: {fault}", err=True)
+            raise typer.Exit(MISUSED if isinstance(fault, MISUSE) else FAILED) from None
+
+
+def group(what: str, *, example: str) -> typer.Typer:
+    """A command of several others. Completion is installed by the first command alone."""
+    return typer.Typer(no_args_is_help=True, add_completion=False, help=f"{what}\n\nExample: {example}")
+
+
+def _load(listed: Listed) -> Any:
+    from pipeline import logs
+
+    # what a command has to say it says itself, and its errors are one line
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.ERROR)  # the handler's, for psycopg's loggers set their own
+    logging.basicConfig(handlers=[handler], format="%(levelname)s %(name)s: %(message)s")
+    logs.configure("console")
+    module, _, name = listed.home.partition(":")
+    found = getattr(importlib.import_module(module), name)
+    if isinstance(found, typer.Typer):
+        return typer.main.get_command(found)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(listed.name)(found)
+    return typer.main.get_command(app)

@@ -1,0 +1,6 @@
+"""Agent code's side: submit, wait, follow, cancel, read back."""
+
+from pipeline.client.client import Client
+from pipeline.client.handle import Handle
+
+__all__ = ["Client", "Handle"]

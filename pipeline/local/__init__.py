@@ -1,0 +1,1 @@
+"""Postgres, Valkey and a whole pipeline on this machine, started and stopped as one."""

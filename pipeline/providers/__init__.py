@@ -1,0 +1,1 @@
+"""Providers: endpoints that answer with a language model."""

@@ -1,0 +1,43 @@
+"""How long a provider asks us to stay away."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+
+def seconds_asked(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """The seconds that `retry-after-ms` or `Retry-After` asks for; None where neither says anything sensible.
+
+    A date is read against the response's own `Date`, so that clocks need not agree, or else against `now`.
+    """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    asked = headers.get("retry-after")
+    seconds = _number(asked)
+    if seconds is not None:
+        return seconds
+    until = _date(asked)
+    if until is None:
+        return None
+    since = _date(headers.get("date")) or now or datetime.now(UTC)
+    return max(0.0, (until - since).total_seconds())
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+def _date(text: str | None) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text or "")
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)

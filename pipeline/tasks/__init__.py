@@ -1,0 +1,1 @@
+"""The Celery tasks: how a request, and the upkeep, look from Celery's side."""

@@ -1,0 +1,153 @@
+"""One attempt: run the agent, turn whatever happens into one ending."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+
+import structlog
+
+from pipeline.agents import Agent
+from pipeline.errors import AttemptInterrupted, Deferred, ProviderError
+from pipeline.providers.contract import Provider
+from pipeline.retry import Failure, RetryPolicy, decide
+from pipeline.schemas import Call, Message, Reply, Status
+from pipeline.store.ledger import Claim, Ending
+from pipeline.stream import Feed
+from pipeline.text import clean
+from pipeline.turn import Turn
+from pipeline.worker.held import INTERRUPTED, RUN_LIMIT, Control
+
+log = structlog.get_logger(__name__)
+
+#: Most characters of an agent's traceback that are kept.
+TRACEBACK_MAX = 8000
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What came of an attempt: how the request is to end, None where that is not this worker's to say any more;
+    and the calls that were made either way."""
+
+    ending: Ending | None
+    calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What it takes to run claims: the agents, the provider, the rules of retrying."""
+
+    agents: dict[str, Agent]
+    provider: Provider | None
+    policy: RetryPolicy
+    #: Seconds: the longest delay that the broker carries.
+    countdown_max: float
+
+    def run(self, claim: Claim, control: Control, feed: Feed) -> Run:
+        """Answer the request."""
+        agent = self.agents.get(claim.agent)
+        turn = Turn(claim, control, feed, self.provider, agent.system if agent else None)
+        return Run(self._ending(agent, turn, control), tuple(turn.calls))
+
+    def _ending(self, agent: Agent | None, turn: Turn, control: Control) -> Ending | None:
+        try:
+            if agent is None:
+                error = f"this worker has no agent {turn.claim.agent!r}: set CITE_AGENT_AGENTS for it too"
+                return self._ended(turn, Status.failed, reason="agent_error", error=error)
+            answer = agent.answer(turn)
+            control.check_limit()
+            return self._succeeded(turn, answer)
+        except AttemptInterrupted as interrupted:
+            return self._interrupted(turn, interrupted.why)
+        except (Deferred, ProviderError) as fault:
+            return self._unanswered(turn, control, fault)
+        except (Exception, SystemExit):  # noqa: BLE001 - an agent may raise whatever it likes; it is on record
+            if control.interrupted is not None:
+                return self._interrupted(turn, control.interrupted)
+            error = clean(traceback.format_exc())[0][-TRACEBACK_MAX:]
+            return self._ended(turn, Status.failed, reason="agent_error", error=error)
+
+    def _succeeded(self, turn: Turn, answer: str | Reply) -> Ending:
+        said = answer.text if isinstance(answer, Reply) else answer
+        if not isinstance(said, str):
+            error = f"the agent returned a {type(said).__name__}, not a str or a Reply"
+            return self._ended(turn, Status.failed, reason="agent_error", error=error)
+        text, cleaned = clean(said)
+        metadata = {"cleaned": True} if cleaned or turn.cleaned else {}
+        spoken = (Message("user", turn.text), *turn.recorded, Message("assistant", text, metadata=metadata))
+        return self._ended(turn, Status.succeeded, messages=spoken)
+
+    def _interrupted(self, turn: Turn, why: str) -> Ending | None:
+        if why == INTERRUPTED:
+            return self._ended(turn, Status.cancelled, reason=INTERRUPTED, messages=_so_far(turn))
+        if why != RUN_LIMIT:
+            return None  # cancelled, taken over, or stopping: the ledger knows, or will, without this worker
+        if turn.deadline_left <= 0:
+            return self._ended(turn, Status.expired)
+        return self._failed(turn, Failure("timeout"))
+
+    def _unanswered(self, turn: Turn, control: Control, fault: Deferred | ProviderError) -> Ending | None:
+        """Where no provider could be called, an attempt that has called one before is retried; any other has not
+        begun, and is put off."""
+        if control.interrupted == INTERRUPTED:
+            return self._interrupted(turn, INTERRUPTED)
+        if isinstance(fault, ProviderError):
+            return self._failed(turn, Failure.of(fault))
+        if turn.calls:
+            return self._failed(turn, Failure(fault.reason, retry_after=min(fault.seconds, self.policy.longest)))
+        # whoever waits for a slot comes back to the moment; what waits for longer is not so particular
+        countdown = fault.reason == "concurrency" and fault.seconds <= self.countdown_max
+        return self._ended(turn, Status.queued, reason=fault.reason, delay=fault.seconds, countdown=countdown)
+
+    def _failed(self, turn: Turn, failure: Failure) -> Ending:
+        claim = turn.claim
+        decision = decide(
+            failure,
+            self.policy,
+            attempt=claim.attempt,
+            max_attempts=claim.max_attempts,
+            seconds_left=turn.deadline_left,
+        )
+        if not decision.retry:
+            return self._ended(turn, Status.failed, reason=failure.reason)
+        countdown = decision.delay <= self.countdown_max
+        return self._ended(turn, Status.retrying, reason=failure.reason, delay=decision.delay, countdown=countdown)
+
+    def _ended(
+        self,
+        turn: Turn,
+        status: Status,
+        *,
+        reason: str | None = None,
+        error: str | None = None,
+        delay: float | None = None,
+        countdown: bool = False,
+        messages: tuple[Message, ...] = (),
+    ) -> Ending:
+        claim = turn.claim
+        return Ending(
+            id=claim.id,
+            status=status,
+            fence=claim.fence,
+            user_id=claim.user_id,
+            session_id=claim.session_id,
+            position=claim.position,
+            reason=reason,
+            error=error,
+            delay=delay,
+            countdown=countdown,
+            messages=messages,
+            calls=tuple(turn.calls),
+            attempt=claim.attempt,
+        )
+
+
+def _so_far(turn: Turn) -> tuple[Message, ...]:
+    """What is kept of a turn that the next one interrupts: the question, and what was said by then, if anything."""
+    marked = {"interrupted": True}
+    said, cleaned = clean(turn.said)
+    question = Message("user", turn.text, metadata=marked)
+    if not said.strip():
+        return (question,)
+    metadata = {**marked, "cleaned": True} if cleaned or turn.cleaned else marked
+    return (question, Message("assistant", said, metadata=metadata))
