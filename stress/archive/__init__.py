@@ -1,0 +1,1 @@
+"""How fast conversations are archived, in how much memory, and what a long one costs its next request."""

@@ -1,0 +1,89 @@
+"""Has the faults of a schedule strike, one after the other, and waits each time until what was touched runs again."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import psycopg
+import redis
+
+from stress.chaos.fault import CannotStrike, Fault, Strike
+from stress.chaos.rows import Row
+from stress.chaos.scene import POLL, Scene
+from stress.chaos.schedule import schedule
+
+#: Seconds after which what does not run again never will.
+NEVER = 120.0
+
+#: What making a fault may raise without being at fault itself: the machine, or a server that another look would find.
+BREAKS = (OSError, subprocess.SubprocessError, psycopg.Error, redis.RedisError)
+
+#: Seconds of load before the first fault, and after the last.
+UNHURT = 5.0
+
+
+@dataclass
+class Drive:
+    """One run's faults. `say` is told what happens; `seconds` is the time that the run is to last at least."""
+
+    scene: Scene
+    faults: Sequence[Fault]
+    seconds: float
+    say: Callable[[str], None]
+    rows: dict[str, Row] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.rows = {fault.name: Row(fault) for fault in self.faults}
+        self._giving_up = threading.Event()
+
+    def run(self) -> None:
+        """Until each has struck once, or could not, and the time is over."""
+        began = time.monotonic()
+        self.scene.play()
+        self._giving_up.wait(UNHURT)
+        for number, (fault, pause) in enumerate(schedule(self.faults, self.scene.random)):
+            over = time.monotonic() - began >= self.seconds or all(row.why_not for row in self.rows.values())
+            if self._giving_up.is_set() or (over and number >= len(self.faults)):
+                break
+            if not self.rows[fault.name].why_not:
+                self._giving_up.wait(pause)
+                self._make(fault)
+        self._giving_up.wait(UNHURT)
+
+    def give_up(self) -> None:
+        """Start no further fault."""
+        self._giving_up.set()
+
+    def _make(self, fault: Fault) -> None:
+        row = self.rows[fault.name]
+        self.say(f"{fault.name} …")
+        self.scene.play(fault.level)
+        try:
+            strike = fault.strike(self.scene)
+        except CannotStrike as why:
+            row.why_not = str(why)
+            self.say(f"{fault.name}: not run, {why}")
+            return
+        except BREAKS as why:  # what the run has shown so far is not to be lost with it
+            row.why_not, row.broke = f"it broke: {type(why).__name__}", True
+            self.say(f"{fault.name}: {row.why_not}")
+            return
+        finally:
+            self.scene.play()
+        row.strikes.append(strike)
+        row.recoveries.append(recovery := self._recovery(strike))
+        row.whole_again &= self.scene.settle()
+        ran = "never ran again" if recovery is None else f"all run again after {recovery:.1f} s"
+        self.say(f"{fault.name}: {len(strike.touched)} requests touched, {ran}")
+
+    def _recovery(self, strike: Strike) -> float | None:
+        """Seconds from the fault's end until all that it touched runs again or has ended."""
+        while (now := time.monotonic()) < strike.ended + NEVER:
+            if self.scene.ledger.waiting(strike) == 0:
+                return now - strike.ended
+            time.sleep(POLL)
+        return None

@@ -1,0 +1,49 @@
+"""What Ctrl-C and SIGTERM do to a run: the first has it come to its end and report, the second ends it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+Handler = Callable[[int, FrameType | None], None]
+
+
+@contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """While the block runs, either signal raises KeyboardInterrupt in it."""
+    with _handled(_end):
+        yield
+
+
+@contextmanager
+def stopping_on_signals(say: Callable[[str], None]) -> Iterator[threading.Event]:
+    """While the block runs, the first signal sets the event; the next raises KeyboardInterrupt."""
+    stopping = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if stopping.is_set():
+            _end(number, frame)
+        stopping.set()
+        say("Sending nothing new, waiting for what is under way; a second Ctrl-C does not wait")
+
+    with _handled(stop):
+        yield stopping
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _handled(handler: Handler) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

@@ -1,0 +1,1 @@
+"""The load: who sends when, the processes that send, and what came back."""

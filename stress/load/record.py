@@ -1,0 +1,24 @@
+"""What a sender tells of one request."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Record(NamedTuple):
+    """One request. Times are seconds of the machine's monotonic clock, which all of its processes share.
+
+    It was `due` when the load wanted it sent, and `sent` when the sender came to it. `outcome` is that of the
+    request, or `refused` when it was not accepted, or `overdue` when its caller lost patience. `id` is None unless
+    it was accepted; `error` names what went wrong, and why.
+    """
+
+    due: float
+    sent: float
+    accepted: float | None
+    ended: float
+    outcome: str
+    id: str | None = None
+    error: str | None = None
+    attempts: int = 0
+    user: str = ""

@@ -1,0 +1,102 @@
+"""What came back, as it comes: latencies, counts by second, errors by type, ids."""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pipeline.errors import LedgerUnavailable
+from stress.integrity import Heard
+from stress.latency import Latencies
+from stress.load.record import Record
+
+
+@dataclass(slots=True)
+class Slice:
+    """What ended within one slice of time. Latencies are those of answers, in seconds."""
+
+    answered: int = 0
+    failed: int = 0
+    latencies: array[float] = field(default_factory=lambda: array("d"))
+
+
+@dataclass(slots=True)
+class Seen:
+    """How often something went wrong, and when first and last, by the monotonic clock."""
+
+    count: int
+    first: float
+    last: float
+
+    def again(self, when: float) -> None:
+        self.count += 1
+        self.first, self.last = min(self.first, when), max(self.last, when)
+
+
+class Recorder:
+    """Takes records from any thread. `open_model`: a latency begins when the request was due, not when it was sent.
+
+    Answers alone have a latency; what went wrong is counted.
+    """
+
+    def __init__(self, *, open_model: bool, slice_seconds: float = 1.0) -> None:
+        self._lock = threading.Lock()
+        self._open_model = open_model
+        self.slice_seconds = slice_seconds
+        self.latencies, self.accepting, self.lags = Latencies(), Latencies(), Latencies()
+        self.outcomes: Counter[str] = Counter()
+        self.heard: dict[str, Heard] = {}  # by id
+        self.slices: dict[int, Slice] = {}
+        self.errors: dict[str, Seen] = {}
+        self.first_due = float("inf")
+        self.last_end = float("-inf")
+        self.users: set[str] = set()
+
+    def hear(self, records: Sequence[Record]) -> None:
+        """These have ended."""
+        with self._lock:
+            for record in records:
+                self._add(record)
+
+    def _add(self, record: Record) -> None:
+        self.first_due = min(self.first_due, record.due)
+        self.last_end = max(self.last_end, record.ended)
+        self.outcomes[record.outcome] += 1
+        self.users.add(record.user)
+        self.lags.record(record.sent - record.due)
+        if record.id is not None and record.accepted is not None:
+            self.heard[record.id] = Heard(record.sent, record.accepted, record.outcome)
+            self.accepting.record(record.accepted - record.sent)
+        here = self.slices.setdefault(int(record.ended / self.slice_seconds), Slice())
+        if record.outcome == "succeeded":
+            latency = record.ended - (record.due if self._open_model else record.sent)
+            here.answered += 1
+            here.latencies.append(latency)
+            self.latencies.record(latency)
+        else:
+            here.failed += 1
+            self._note(record.error or record.outcome, record.ended)
+
+    def _note(self, error: str, when: float) -> None:
+        if error in self.errors:
+            self.errors[error].again(when)
+        else:
+            self.errors[error] = Seen(1, when, when)
+
+    @property
+    def unsure(self) -> int:
+        """Callers who were told that Postgres did not answer: their requests may have been accepted all the same."""
+        seen = self.errors.get(LedgerUnavailable.__name__)
+        return seen.count if seen else 0
+
+    @property
+    def total(self) -> int:
+        """Requests that ended, either way."""
+        return self.outcomes.total()
+
+    @property
+    def succeeded(self) -> int:
+        return self.outcomes["succeeded"]

@@ -1,0 +1,1 @@
+"""What the pipeline costs beside a bare Celery task that does the same work by hand."""
