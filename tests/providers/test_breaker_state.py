@@ -1,0 +1,116 @@
+"""When a breaker opens, lets calls try, and closes."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.providers.breaker_state import Breaker, Refusal, Rules
+from pipeline.settings import Settings
+
+RULES = Rules.from_settings(Settings())
+
+#: Any moment.
+NOW = 1_764_000_000.0
+
+
+def tell(breaker: Breaker, now: float, *failures: str | None) -> None:
+    """Calls that were let through one after the other, and went like this."""
+    for number, failure in enumerate(failures):
+        assert breaker.admit(RULES, now, 0.0, f"{now} {number}", 60) is None
+        breaker.settle(RULES, now, f"{now} {number}", breaker.epoch, failure, void=False)
+
+
+def opened(now: float = NOW) -> Breaker:
+    breaker = Breaker()
+    tell(breaker, now, *["http_503"] * 10)
+    return breaker
+
+
+def test_the_tenth_failure_of_a_dead_provider_opens_it() -> None:
+    breaker = Breaker()
+    tell(breaker, NOW, *["timeout"] * 9)
+    assert breaker.state == "closed"
+    tell(breaker, NOW, "http_503")
+    assert (breaker.state, breaker.since, breaker.why) == ("open", NOW, "http_503")
+    assert breaker.admit(RULES, NOW + 12, 0.0, "next", 60) == Refusal("breaker_open", 18.0)
+
+
+@given(st.lists(st.booleans(), max_size=60))
+def test_it_opens_as_soon_as_half_of_ten_or_more_have_failed(failures: list[bool]) -> None:
+    breaker = Breaker()
+    for count, failed in enumerate(failures, start=1):
+        tell(breaker, NOW, "timeout" if failed else None)
+        opens = failed and count >= 10 and sum(failures[:count]) >= count / 2
+        assert (breaker.state == "open") == opens
+        if opens:
+            break
+
+
+def test_what_lies_behind_the_window_no_longer_counts() -> None:
+    breaker = Breaker()
+    tell(breaker, NOW, *["timeout"] * 9)
+    tell(breaker, NOW + 61, "timeout")
+    assert breaker.state == "closed"
+
+
+def test_a_call_that_says_nothing_of_the_provider_is_not_counted() -> None:
+    breaker = Breaker()
+    tell(breaker, NOW, *["timeout"] * 9)
+    for number in range(20):
+        breaker.settle(RULES, NOW, str(number), breaker.epoch, None, void=True)
+    assert sum(ok + failed for _, ok, failed in breaker.window) == 9
+
+
+def test_three_trials_are_let_through_and_no_more_until_they_are_over() -> None:
+    breaker = opened()
+    later = NOW + 30
+    assert [breaker.admit(RULES, later, 0.5, id_, 60) for id_ in "abc"] == [None, None, None]
+    assert breaker.state == "half_open"
+    assert breaker.admit(RULES, later, 0.0, "d", 60) == Refusal("breaker_half_open", 1.0)
+    breaker.settle(RULES, later, "a", breaker.epoch, None, void=False)
+    assert breaker.admit(RULES, later, 0.0, "d", 60) is not None, "three trials in all, not three at a time"
+
+
+def test_three_of_three_close_it_and_one_failure_opens_it_again() -> None:
+    breaker = opened()
+    later = NOW + 30
+    tell(breaker, later, None, None, None)
+    assert (breaker.state, breaker.ramping) == ("closed", True)
+    breaker = opened()
+    tell(breaker, later, None, None, "timeout")
+    assert (breaker.state, breaker.since, breaker.why) == ("open", later, "timeout")
+
+
+def test_a_trials_place_is_free_again_when_its_time_is_over_or_nothing_came_of_it() -> None:
+    breaker = opened()
+    later = NOW + 30
+    for id_ in "abc":
+        breaker.admit(RULES, later, 0.0, id_, 20)
+    assert breaker.admit(RULES, later + 19, 0.0, "d", 20) == Refusal("breaker_half_open", 10.5), "they are slow"
+    breaker.settle(RULES, later + 19, "a", breaker.epoch, None, void=True)
+    assert breaker.admit(RULES, later + 19, 0.0, "d", 20) is None
+    assert breaker.admit(RULES, later + 21, 0.0, "e", 20) is None
+    assert breaker.settle(RULES, later + 22, "b", breaker.epoch, "timeout", void=False) is False, "it was given up"
+
+
+def test_after_it_has_closed_calls_come_back_from_a_tenth_to_all_in_ten_seconds() -> None:
+    for seconds, share in ((0.0, 0.1), (5.0, 0.55), (9.9, 0.99)):
+        breaker = opened()
+        tell(breaker, NOW + 30, None, None, None)
+        now = NOW + 30 + seconds
+        assert breaker.admit(RULES, now, share - 0.01, "in", 60) is None
+        refusal = breaker.admit(RULES, now, share + 0.009, "out", 60)
+        assert refusal is not None
+        assert (refusal.why, 1 <= refusal.wait <= 10) == ("breaker_ramp", True)
+    assert breaker.admit(RULES, NOW + 40, 0.999, "in", 60) is None
+
+
+def test_calls_of_an_earlier_state_no_longer_count() -> None:
+    breaker = Breaker()
+    old = breaker.epoch
+    breaker.admit(RULES, NOW, 0.0, "slow", 60)
+    tell(breaker, NOW, *["timeout"] * 10)
+    tell(breaker, NOW + 30, None, None, None)
+    assert breaker.settle(RULES, NOW + 31, "slow", old, "timeout", void=False) is False
+    assert breaker.window == []

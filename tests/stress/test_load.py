@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from stress.overhead.load import Caller, ClosedLoop
+from stress.usage import cpu_seconds, megabytes
+
+
+class Echo:
+    """Answers at once, and counts what each user has under way."""
+
+    def __init__(self, fails_at: str = "") -> None:
+        self.lock = threading.Lock()
+        self.under_way: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+        self.answered: Counter[str] = Counter()
+        self.fails_at = fails_at
+
+    def submit(self, user: str, text: str) -> Callable[[], None]:
+        if text == self.fails_at:
+            raise ConnectionError("no broker")
+        with self.lock:
+            self.under_way[user] += 1
+            self.most[user] = max(self.most[user], self.under_way[user])
+
+        def wait() -> None:
+            with self.lock:
+                self.under_way[user] -= 1
+                self.answered[user] += 1
+
+        return wait
+
+    def close(self) -> None: ...
+
+
+def test_each_user_has_one_request_under_way_at_most_and_sends_all_of_them() -> None:
+    caller = Echo()
+    timing = ClosedLoop(caller, "run", users=20).round(requests=5)
+    assert set(caller.most.values()) == {1}
+    assert caller.answered == {f"run-{number}": 5 for number in range(20)}
+    assert len(timing.latencies) == 100
+    assert 0 < max(timing.latencies) <= timing.elapsed
+
+
+def test_a_request_that_fails_ends_the_measurement() -> None:
+    caller: Caller = Echo(fails_at="question 3")
+    with pytest.raises(ConnectionError, match="no broker"):
+        ClosedLoop(caller, "run", users=4).round(requests=5)
+
+
+def test_cpu_seconds_of_a_child_that_has_ended_still_count() -> None:
+    me = psutil.Process()
+    before = cpu_seconds([me])
+    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    subprocess.run([sys.executable, "-c", burn], check=True)
+    assert cpu_seconds([me]) - before >= 0.28
+
+
+def test_memory_is_that_of_the_whole_tree() -> None:
+    me = psutil.Process()
+    hold = "import sys; held = bytes(range(256)) * 200_000; print('there', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        until = time.monotonic() + 10
+        while megabytes([me]) < 51 and time.monotonic() < until:
+            time.sleep(0.05)
+        assert megabytes([me]) - megabytes([psutil.Process(child.pid)]) > 5
+        assert megabytes([psutil.Process(child.pid)]) > 51
+        child.communicate()

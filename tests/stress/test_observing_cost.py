@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from stress.overhead.fleet import ROOT
+
+#: A part's name, its microseconds, its ratio to counting alone.
+PART = re.compile(r"^(\S.*?) +(-?\d+\.\d) µs  \(.+\)(?: +(\d+\.\d+) times counting alone)?$", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def said() -> str:
+    command = [sys.executable, "-m", "stress.observing_cost", "--rounds", "1000", "--repeat", "3"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_counting_a_request_costs_no_more_than_its_bar(said: str) -> None:
+    assert re.search(r"^counting: \d+\.\d µs, the bar is 50 µs$", said, re.MULTILINE)
+
+
+def test_logs_and_traces_are_measured_apart_each_against_counting_alone(said: str) -> None:
+    parts = {name: (float(cost), float(ratio or 1)) for name, cost, ratio in PART.findall(said)}
+    assert parts.keys() == {
+        *("counting", "logs as JSON", "logs on the console", "logs below the level", "Celery's own lines as JSON"),
+        *("traces off", "traces on"),
+    }
+    for dear, cheap in (("logs as JSON", "logs below the level"), ("traces on", "traces off")):
+        assert parts[dear] > parts[cheap], "in microseconds, and then in its ratio"
+        assert parts[dear][1] > parts[cheap][1]

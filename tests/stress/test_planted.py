@@ -1,0 +1,165 @@
+"""The harness finds what it is there to find: each defect is planted, and the run that has it fails."""
+
+from __future__ import annotations
+
+from collections import Counter
+from copy import copy as copy_of
+from dataclasses import replace
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+
+from stress.conclude import conclude
+from stress.load.recorder import Seen
+from stress.plan import Closed, Open, Plan, Stage
+from stress.report.figures import Report
+from stress.run import Run, execute
+from stress.target import Target
+from stress.thresholds import thresholds
+from stress.trend import Slope
+from tests.cli.test_invariants import TABLES
+from tests.fleet import Fleet
+from tests.stress.planted_agents import LEAKED, STALL
+
+#: Two conversations' answered requests, the second and third of the first one.
+OF_ONE = "(SELECT id FROM sessions WHERE conversation_id = 'talk 0' ORDER BY id LIMIT 1)"
+SECOND = f"(SELECT id FROM requests WHERE session_id = {OF_ONE} AND position = 2)"
+
+#: By the harness's figure that counts it, and the invariants of the ledger that break.
+PLANTED = {
+    "an answer is appended twice": (
+        "WITH again AS (INSERT INTO messages (session_id, number, request_id, part, role, content)"
+        f" SELECT m.session_id, s.last_number + 1, m.request_id, 3, m.role, m.content FROM messages AS m"
+        f" JOIN sessions AS s ON s.id = m.session_id WHERE m.request_id = {SECOND} AND m.role = 'assistant')"
+        f" UPDATE sessions SET last_number = last_number + 1 WHERE id = {OF_ONE}",
+        "doubled",
+        {"a_turn_stands_together"},
+    ),
+    "a message is dropped": (
+        f"DELETE FROM messages WHERE request_id = {SECOND} AND role = 'assistant'",
+        "lost",
+        {"numbered_without_gap", "succeeded_is_answered"},
+    ),
+    "a request is dropped": (
+        f"WITH gone AS (DELETE FROM messages WHERE request_id = {SECOND}), tried AS (DELETE FROM attempts WHERE"
+        f" request_id = {SECOND}) DELETE FROM requests WHERE id = {SECOND}",
+        "lost",
+        {"numbered_without_gap"},
+    ),
+    "a session is reordered": (
+        f"UPDATE messages SET number = CASE WHEN number > 4 THEN number - 2 ELSE number + 2 END"
+        f" WHERE session_id = {OF_ONE} AND number BETWEEN 3 AND 6",
+        "reordered",
+        {"answers_in_order"},
+    ),
+    "a caller is told what is not so": (
+        f"WITH gone AS (DELETE FROM messages WHERE request_id = {SECOND})"
+        f" UPDATE requests SET status = 'failed', reason = 'http_4xx' WHERE id = {SECOND}",
+        "contradicted",
+        {"numbered_without_gap", "one_success"},
+    ),
+    "a request has no outcome": (
+        f"UPDATE requests SET status = 'queued', finished_at = NULL, head = true WHERE id = {SECOND}",
+        "unfinished",
+        {"one_success", "answers_in_order", "text_in_one_place", "unanswered_is_silent"},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def sound(target: Target) -> Run:
+    """A run in which nothing went wrong."""
+    return execute(Plan("sound", Closed(users=4, requests=4, delay=0.01), agent="sound", patience=60), target)
+
+
+@pytest.fixture
+def copy(fleet: Fleet, sound: Run, unguarded: str) -> Run:
+    """That run, with a copy of its ledger that can be broken."""
+    with psycopg.connect(fleet.settings.database) as whole, psycopg.connect(unguarded) as made:
+        made.execute(f"TRUNCATE {', '.join(TABLES)} CASCADE")
+        for table in TABLES:
+            with (
+                whole.cursor().copy(f"COPY {table} TO STDOUT") as rows,
+                made.cursor().copy(f"COPY {table} FROM STDIN") as into,
+            ):
+                for block in rows:
+                    into.write(block)
+    settings = sound.target.settings.model_copy(update={"database_url": SecretStr(unguarded)})
+    other = copy_of(sound)
+    other.target = replace(sound.target, settings=settings)
+    return other
+
+
+def broken(report: Report) -> set[str]:
+    """The thresholds that did not hold, by figure."""
+    return {verdict.text.split()[0] for verdict in report.verdicts if not verdict.passed}
+
+
+def test_a_sound_run_passes(sound: Run) -> None:
+    report = conclude(sound)
+    assert report.passed, report.verdicts
+    assert report.requests.total == report.requests.succeeded == 16
+    assert report.attempts == {1: 16}
+    assert report.queue_wait is not None
+    assert report.run_time is not None
+    assert 0.02 <= report.run_time.p50 <= report.latency.p50 < 10  # type: ignore[union-attr]
+    assert report.breaker_trips is None  # nobody counts here, and that is not 0
+
+
+@pytest.mark.parametrize("defect", PLANTED)
+def test_it_is_found_that(defect: str, copy: Run) -> None:
+    statement, figure, rules = PLANTED[defect]
+    assert conclude(copy).passed
+    with psycopg.connect(copy.target.settings.database) as ledger:
+        ledger.execute(statement)
+    report = conclude(copy)
+    assert not report.passed
+    assert figure in broken(report), report.integrity
+    assert rules <= {violation.partition(":")[0] for violation in report.invariants}, report.invariants
+
+
+@pytest.mark.parametrize(("told", "found"), [("QueueFull", {"unheard"}), ("LedgerUnavailable", set())])
+def test_a_request_that_its_caller_was_told_is_refused_is_found_unless_nobody_could_know(
+    told: str, found: set[str], copy: Run
+) -> None:
+    copy.recorder = copy_of(copy.recorder)
+    copy.recorder.heard = dict(list(copy.recorder.heard.items())[1:])
+    copy.recorder.errors = {told: Seen(1, 0.0, 0.0)}
+    copy.recorder.outcomes = copy.recorder.outcomes + Counter(refused=1)
+    assert broken(conclude(copy)) & {"unheard"} == found
+
+
+def test_a_stall_that_callers_wait_out_is_found_and_fills_the_corrected_percentiles(target: Target) -> None:
+    load = Closed(users=8, requests=30, delay=0.01)
+    required = thresholds("p95 < 2 s", "corrected_p95 < 2 s", "max < 2 s")
+    report = conclude(execute(Plan("stall", load, thresholds=required, agent="stalling", patience=60), target))
+    # one request in thirty is slow, so that the plain 95th percentile does not know of it
+    assert broken(report) == {"corrected_p95", "max"}
+    worst = report.series["latency"]["p99"]
+    assert max(value for value in worst if value is not None) >= STALL
+
+
+def test_a_leak_of_a_megabyte_in_a_hundred_requests_is_found(target: Target) -> None:
+    def run(agent: str, seconds: float) -> Report:
+        load = Open((Stage(seconds, 100, 100),), users=20)
+        required = thresholds("memory_slope_low <= 0")
+        plan = Plan(agent, load, thresholds=required, agent=agent, patience=60, look_every=0.04)
+        report = conclude(execute(plan, target))
+        # a busy machine may look too seldom to tell a slope
+        return report if seconds < 8 or (report.memory and report.memory.slope) else run(agent, 2 * seconds)
+
+    def slope(report: Report) -> Slope:
+        assert report.memory is not None
+        assert report.memory.slope is not None
+        return report.memory.slope
+
+    run("sound", 2)  # what a worker takes once
+    steady, leaking = slope(run("sound", 8)), run("leaky", 8)
+    assert "memory_slope_low" in broken(leaking)
+    a_request = slope(leaking).slope * leaking.duration / leaking.requests.total
+    assert 0.5 * LEAKED < a_request < 2 * LEAKED
+    for _ in range(3):  # on a busy machine a worker takes longer to have all that it takes once
+        if steady.high >= slope(leaking).low:
+            steady = slope(run("sound", 8))
+    assert steady.high < slope(leaking).low, "no chance makes the one look like the other"

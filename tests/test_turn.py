@@ -1,0 +1,114 @@
+"""What an agent may do with its turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+
+from pipeline import Message, Turn
+from pipeline.agents import Agent, AgentFunction
+from pipeline.broker import connect
+from pipeline.retry import RetryPolicy
+from pipeline.schemas import Status
+from pipeline.store.ledger import Claim, Ending
+from pipeline.stream import Feed, StreamWriter, new_key
+from pipeline.worker.attempt import Attempt
+from pipeline.worker.held import INTERRUPTED, Control
+
+CLAIM = Claim(
+    id=uuid4(), fence=1, attempt=1, max_attempts=3, session_id=1, user_id="ada", conversation_id="thesis", position=1,
+    agent="mine", text="What did I cite?", metadata={}, origin="o", stream_key=new_key(), queue=1,
+    published_at=datetime.now(UTC), publications=1, run_left=60, deadline_left=60,
+)  # fmt: skip
+
+
+@pytest.fixture
+def feed() -> Iterator[Feed]:
+    client = connect("unix:///nowhere.sock", 0.1)
+    with StreamWriter(client, keep=60).open(str(CLAIM.id), CLAIM.stream_key, 1) as feed:
+        yield feed
+    client.close()
+
+
+def ending_of(answer: AgentFunction, feed: Feed) -> Ending:
+    attempt = Attempt({"mine": Agent("mine", answer)}, None, RetryPolicy(), 60)
+    ending = attempt.run(CLAIM, Control(time.monotonic() + 60), feed).ending
+    assert ending is not None
+    return ending
+
+
+def test_what_postgres_cannot_keep_is_replaced_and_flagged_in_all_that_a_turn_leaves(feed: Feed) -> None:
+    def tool_user(turn: Turn) -> str:
+        turn.record(Message("assistant", "", tool_calls=({"id": "1", "function": {"arguments": "\0"}},)))
+        turn.record(Message("tool", "found\0 \ud800", tool_call_id="1", metadata={"raw\0": ["\0"]}))
+        return "Knuth."
+
+    ending = ending_of(tool_user, feed)
+    assert ending.status == Status.succeeded
+    _, call, result, answer = ending.messages
+    assert call.tool_calls == ({"id": "1", "function": {"arguments": "\ufffd"}},)
+    assert result.content == "found\ufffd \ufffd"
+    assert result.metadata == {"raw\ufffd": ["\ufffd"]}
+    assert (answer.content, answer.metadata) == ("Knuth.", {"cleaned": True})
+
+
+@pytest.mark.parametrize("role", ["user", "system"])
+def test_a_turn_has_one_users_message_and_no_system_message(feed: Feed, role: str) -> None:
+    def impostor(turn: Turn) -> str:
+        turn.record(Message(role, "Me too."))  # type: ignore[arg-type]  # any role is tried
+        return "Knuth."
+
+    ending = ending_of(impostor, feed)
+    assert (ending.status, ending.reason) == (Status.failed, "agent_error")
+    assert f"role '{role}'" in (ending.error or "")
+
+
+def test_an_answer_that_is_no_text_fails_as_the_agents_error(feed: Feed) -> None:
+    ending = ending_of(lambda _: 5, feed)  # type: ignore[arg-type, return-value]  # a careless agent
+    assert (ending.status, ending.reason) == (Status.failed, "agent_error")
+    assert "returned a int" in (ending.error or "")
+
+
+def test_past_its_limit_an_attempt_calls_no_model_even_if_nobody_has_told_it(feed: Feed) -> None:
+    def late(turn: Turn) -> str:
+        time.sleep(0.1)
+        turn.stream("too late")
+        return "Knuth."
+
+    claim = replace(CLAIM, run_left=0.05, deadline_left=0.05)
+    attempt = Attempt({"mine": Agent("mine", late)}, None, RetryPolicy(), 60)
+    ending = attempt.run(claim, Control(time.monotonic() + claim.run_left), feed).ending
+    assert ending is not None
+    assert ending.status == Status.expired
+
+
+def test_of_an_interrupted_turn_the_question_and_the_text_so_far_are_kept(feed: Feed) -> None:
+    control = Control(time.monotonic() + 60)
+
+    def talks(turn: Turn) -> str:
+        turn.record(Message("assistant", "", tool_calls=({"id": "1"},)))
+        turn.stream("Knu")
+        control.interrupt(INTERRUPTED)
+        turn.stream("th")
+        return "Knuth."
+
+    attempt = Attempt({"mine": Agent("mine", talks)}, None, RetryPolicy(), 60)
+    ending = attempt.run(CLAIM, control, feed).ending
+    assert ending is not None
+    assert (ending.status, ending.reason, ending.fence) == (Status.cancelled, "interrupted", CLAIM.fence)
+    assert [(one.role, one.content, one.metadata) for one in ending.messages] == [
+        ("user", "What did I cite?", {"interrupted": True}),
+        ("assistant", "Knu", {"interrupted": True}),
+    ]
+
+
+def test_without_any_provider_the_error_names_both_remedies(feed: Feed) -> None:
+    ending = ending_of(lambda turn: turn.call(), feed)
+    assert (ending.status, ending.reason) == (Status.failed, "agent_error")
+    assert "CITE_AGENT_PROVIDERS" in (ending.error or "")
+    assert "pipeline up" in (ending.error or "")
