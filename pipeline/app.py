@@ -26,7 +26,7 @@ def create_app() -> Celery:
     celery_programs.follow(settings)
     # Where Celery shows its settings, it opens the broker's URL by its scheme.
     TRANSPORT_ALIASES.setdefault("unix", "pipeline.transport.broker:Transport")
-    app = Celery("pipeline", include=TASKS)
+    app = Celery("pipeline", include=TASKS, events="pipeline.transport.events:Events")
     app.config_from_object(_load("celeryconfig.py"))
     app.steps["worker"].update(("pipeline.worker.measuring:MeasuringStep", "pipeline.worker.step:RuntimeStep"))
     beat.connect()

@@ -138,9 +138,10 @@ def starts_anew(fleet: Fleet) -> None:
 def test_upkeep_finishes_what_nobody_finished(database: str, broker: Broker, make_fleet: MakeFleet) -> None:
     fleet = make_fleet(database, broker.url)
     fleet.start(1, "-Q", "normal,maintenance")
-    fleet.ask().result(PATIENCE)
-    id_ = erasures.begin(fleet.database, Scope("ada"), hold=0)  # and whoever did it is dead
+    fleet.ask(user_id=MARKER).result(PATIENCE)
+    assert "sessions" in in_tables(fleet, MARKER)
+    id_ = erasures.begin(fleet.database, Scope(MARKER), hold=0)  # and whoever did it is dead
     message = TaskMessage(task="pipeline.upkeep", id=str(uuid4()), queue="maintenance")
     fleet.client.redis.lpush("maintenance", encode(message, "test"))
     eventually(lambda: fleet.client.receipt(str(id_)).complete, PATIENCE, what="the erasure is complete")
-    assert in_tables(fleet, "ada") == set()
+    assert in_tables(fleet, MARKER) == set()

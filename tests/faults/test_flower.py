@@ -94,6 +94,8 @@ def test_flower_shows_answers_retries_failures_and_dropped_duplicates_and_nothin
         for id_ in (good.id, retried.id, failed.id):
             assert "ada" in shown[id_]["kwargs"]
             assert "thesis" in shown[id_]["kwargs"]
+        # Celery tells of a message when it arrives: a retry's, which then waits, is not to hide that it is one.
+        assert shown[retried.id]["received"] < shown[retried.id]["retried"] < shown[retried.id]["started"]
         assert "RequestFailed" in shown[failed.id]["exception"]
         assert failed.id in shown[failed.id]["exception"]
         assert "MARKER" not in json.dumps(shown)
