@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from pipeline.stream import Feed
     from pipeline.worker.held import Control
 
+
+#: Bytes of text and JSON that one turn may leave in the history. More would be an answer that Postgres works on for
+#: longer than a statement may take, and everybody's answers of this worker with it.
+TURN_MAX = 16 * 1024 * 1024
 
 #: Who may speak within a turn, between the user and the answer.
 RECORDED_ROLES = ("assistant", "tool")
@@ -53,6 +58,8 @@ class Turn:
         self.context: tuple[Message, ...] = (*prompt, *claim.context)
         self.calls: list[Call] = []
         self.recorded: list[Message] = []
+        #: Bytes.
+        self.recorded_size = 0
         self._shown: list[str] = []
         #: Whether something a provider said held characters that cannot be kept, and were replaced.
         self.cleaned = False
@@ -96,16 +103,22 @@ class Turn:
         """Keep a message in the history between the user's and the answer: a tool call, or its result.
 
         Characters that Postgres cannot keep are replaced, and the answer is marked `cleaned`. Raises ValueError for
-        a message of another role: a turn has one user's message, and the context its system messages.
+        a message of another role (a turn has one user's message, and the context its system messages), for tool
+        calls or metadata that JSON cannot say, and where a turn's messages exceed `TURN_MAX` bytes.
         """
         if message.role not in RECORDED_ROLES:
             raise ValueError(f"role {message.role!r} is not one of {', '.join(RECORDED_ROLES)}")
         kept = replace(
             message,
             content=clean(message.content)[0],
-            tool_calls=tuple(clean_json(message.tool_calls)),
-            metadata=clean_json(message.metadata),
+            tool_calls=tuple(_json("tool_calls", message.tool_calls)),
+            tool_call_id=message.tool_call_id and clean(message.tool_call_id)[0],
+            metadata=_json("metadata", message.metadata),
         )
+        size = self.recorded_size + size_of(kept)
+        if size > TURN_MAX:
+            raise ValueError(f"content: with it, this turn's messages are {size} bytes long, more than {TURN_MAX}")
+        self.recorded_size = size
         self.cleaned = self.cleaned or kept != message
         self.recorded.append(kept)
 
@@ -162,6 +175,21 @@ class Turn:
         self.calls.append(call)
         signals.provider_called(call)
         journal.call_ended(call)
+
+
+def size_of(message: Message) -> int:
+    """Bytes of text and JSON that the history keeps of a message."""
+    size = len(message.content.encode())
+    if message.tool_calls or message.metadata:
+        size += len(json.dumps([message.tool_calls, message.metadata]))
+    return size
+
+
+def _json(field: str, value: Any) -> Any:
+    try:
+        return clean_json(value)
+    except ValueError as wrong:
+        raise ValueError(f"{field}: {wrong}") from None
 
 
 def _ignore(_: str) -> None:

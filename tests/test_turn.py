@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -17,6 +19,7 @@ from pipeline.retry import RetryPolicy
 from pipeline.schemas import Status
 from pipeline.store.ledger import Claim, Ending
 from pipeline.stream import Feed, StreamWriter, new_key
+from pipeline.turn import TURN_MAX
 from pipeline.worker.attempt import Attempt
 from pipeline.worker.held import INTERRUPTED, Control
 
@@ -55,6 +58,43 @@ def test_what_postgres_cannot_keep_is_replaced_and_flagged_in_all_that_a_turn_le
     assert result.content == "found\ufffd \ufffd"
     assert result.metadata == {"raw\ufffd": ["\ufffd"]}
     assert (answer.content, answer.metadata) == ("Knuth.", {"cleaned": True})
+
+
+DEEP: list[Any] = []
+for _ in range(200):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"metadata": {"at": datetime(2026, 1, 1, tzinfo=UTC)}}, "metadata: holds a datetime, which JSON cannot say"),
+        ({"metadata": {"score": math.nan}}, "metadata: holds the number nan, which JSON cannot say"),
+        ({"tool_calls": ({"arguments": DEEP},)}, "tool_calls: is nested deeper than 100 levels"),
+        ({"content": "x" * (TURN_MAX + 1)}, "content: with it, this turn's messages are"),
+    ],
+    ids=["no JSON", "no number", "too deep", "too long"],
+)
+def test_what_the_history_cannot_hold_is_refused_when_it_is_recorded(
+    feed: Feed, given: dict[str, Any], why: str
+) -> None:
+    def tool_user(turn: Turn) -> str:
+        turn.record(replace(Message("tool", "found"), **given))
+        return "Knuth."
+
+    ending = ending_of(tool_user, feed)
+    assert (ending.status, ending.reason, ending.messages) == (Status.failed, "agent_error", ())
+    assert f"ValueError: {why}" in str(ending.error)
+
+
+def test_a_turn_that_says_more_than_postgres_takes_in_time_is_an_agent_error(feed: Feed) -> None:
+    def endless(turn: Turn) -> str:
+        turn.record(Message("tool", "x" * (TURN_MAX // 2)))
+        return "x" * (TURN_MAX // 2 + 1)
+
+    ending = ending_of(endless, feed)
+    assert (ending.status, ending.reason, ending.messages) == (Status.failed, "agent_error", ())
+    assert f"{TURN_MAX + 1} bytes long, more than {TURN_MAX}" in str(ending.error)
 
 
 @pytest.mark.parametrize("role", ["user", "system"])

@@ -29,7 +29,10 @@ T = TypeVar("T")
 UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 
 #: What Postgres says of a statement that it will never take, however often it is given it.
-REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.NotSupportedError, psycopg.ProgrammingError)
+REFUSALS = (
+    *(psycopg.DataError, psycopg.IntegrityError, psycopg.NotSupportedError, psycopg.ProgrammingError),
+    *(errors.ProgramLimitExceeded, errors.StatementTooComplex),  # to psycopg, faults of operation
+)
 
 #: What Postgres says of a statement of another version than its tables and functions, and what is told then.
 ANOTHER_VERSION = (errors.UndefinedFunction, errors.UndefinedTable, errors.UndefinedColumn)
@@ -110,11 +113,14 @@ class Database:
         return self.until_available(verb, give_up=lambda: time.monotonic() >= until)
 
     def until_available(self, verb: Callable[[], T], *, give_up: Callable[[], bool]) -> T:
-        """Run an idempotent verb until Postgres answers. Raises LedgerUnavailable once `give_up` says so."""
+        """Run an idempotent verb until Postgres answers. Raises LedgerUnavailable once `give_up` says so, and what
+        `REFUSALS` lists at once."""
         delay = RETRY_DELAY
         while True:
             try:
                 return verb()
+            except REFUSALS:
+                raise
             except UNAVAILABLE as fault:
                 if isinstance(fault, PoolClosed) or give_up():
                     raise LedgerUnavailable from fault

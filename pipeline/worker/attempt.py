@@ -15,7 +15,7 @@ from pipeline.schemas import Call, Message, Reply, Status
 from pipeline.store.ledger import Claim, Ending
 from pipeline.stream import Feed
 from pipeline.text import clean
-from pipeline.turn import Turn
+from pipeline.turn import TURN_MAX, Turn
 from pipeline.worker.held import INTERRUPTED, RUN_LIMIT, Control
 
 log = structlog.get_logger(__name__)
@@ -74,6 +74,10 @@ class Attempt:
             return self._ended(turn, Status.failed, reason="agent_error", error=error)
         text, cleaned = clean(said)
         metadata = {"cleaned": True} if cleaned or turn.cleaned else {}
+        size = turn.recorded_size + len(text.encode())
+        if size > TURN_MAX:
+            error = f"what the agent recorded and returned is {size} bytes long, more than {TURN_MAX}"
+            return self._ended(turn, Status.failed, reason="agent_error", error=error)
         spoken = (Message("user", turn.text), *turn.recorded, Message("assistant", text, metadata=metadata))
         return self._ended(turn, Status.succeeded, messages=spoken)
 
@@ -147,7 +151,7 @@ def _so_far(turn: Turn) -> tuple[Message, ...]:
     marked = {"interrupted": True}
     said, cleaned = clean(turn.said)
     question = Message("user", turn.text, metadata=marked)
-    if not said.strip():
+    if not said.strip() or len(said.encode()) > TURN_MAX:
         return (question,)
     metadata = {**marked, "cleaned": True} if cleaned or turn.cleaned else marked
     return (question, Message("assistant", said, metadata=metadata))

@@ -35,23 +35,24 @@ class LedgerDesk:
         self.claim = Combiner(self._claim)
         self._end_together = Combiner(self._end, refusals=REFUSALS)
 
-    def end(self, ending: Ending) -> bool:
-        """End an attempt. Returns whether it still had its claim.
+    def end(self, ending: Ending) -> Ending | None:
+        """End an attempt. Returns the ending that took effect, None where the attempt had lost its claim.
 
         An answer that Postgres refuses to keep ends the request as failed: it would be refused for ever.
         """
         try:
-            return self._end_together(ending)
+            return ending if self._end_together(ending) else None
         except REFUSALS as refusal:
             error = f"the ledger refuses what came of it: {type(refusal).__name__}"
             log.error("ending_refused", request_id=str(ending.id), error=type(refusal).__name__)  # noqa: TRY400 - may quote
         failed = replace(ending, status=Status.failed, reason="agent_error", error=error, messages=(), delay=None)
         try:
-            return self._end_together(failed)  # with its calls, which were paid for
+            return failed if self._end_together(failed) else None  # with its calls, which were paid for
         except REFUSALS as refusal:
             calls = len(ending.calls)
             log.error("calls_refused", request_id=str(ending.id), calls=calls, error=type(refusal).__name__)  # noqa: TRY400 - may quote
-        return self._end_together(replace(failed, calls=()))
+        unpaid = replace(failed, calls=())
+        return unpaid if self._end_together(unpaid) else None
 
     def give_up(self) -> None:
         """Stop waiting for Postgres."""

@@ -135,10 +135,11 @@ class Runtime:
             run = self._attempt.run(claim, control, feed)
             began += time.monotonic() - before
             trace.called(run.calls)
-            if run.ending is not None and self._end(run.ending, trace):
+            ending = self._end(run.ending, trace) if run.ending is not None else None
+            if ending is not None:
                 signals.overhead(time.monotonic() - began)
-                _tell(run.ending, time.monotonic() - claimed)
-                return run.ending
+                _tell(ending, time.monotonic() - claimed)
+                return ending
         signals.provider_paid(run.calls, used=False)
         why = control.interrupted or "fenced off"
         trace.lost(why)
@@ -148,7 +149,7 @@ class Runtime:
             self._account(claim, run.calls)
         return None
 
-    def _end(self, ending: Ending, trace: AttemptTrace) -> bool:
+    def _end(self, ending: Ending, trace: AttemptTrace) -> Ending | None:
         with trace.committing(ending):
             return self._desk.end(replace(ending, trace_id=trace.trace_id) if trace.trace_id else ending)
 

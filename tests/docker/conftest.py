@@ -237,5 +237,5 @@ def deployment(
         broker_url=broker_container.host_url,
         **QUICK,
     )
-    with closing(Deployment(celery_setup, broker_container, simulator_container, settings)) as made:
+    with closing(Deployment(celery_setup, broker_container, postgres_container, simulator_container, settings)) as made:
         yield made

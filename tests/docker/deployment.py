@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pytest_celery import CeleryTestSetup
@@ -9,7 +11,7 @@ from pytest_celery import CeleryTestSetup
 from pipeline import Answer, Client, Handle, Settings
 from pipeline.store import invariants
 from pipeline.store.database import Database
-from tests.docker.containers import Broker, Simulator, Worker
+from tests.docker.containers import Broker, Postgres, Simulator, Worker
 from tests.servers import eventually
 
 #: Settings that let a test see in seconds what takes a minute by default.
@@ -28,6 +30,8 @@ HOLDERS = """
     SELECT w.name, r.id::text FROM requests r JOIN workers w ON w.id = r.worker_id WHERE r.status = 'running'
 """
 
+WORKED = "SELECT w.name, a.request_id::text FROM attempts a JOIN workers w ON w.id = a.worker_id"
+
 #: Each request with an answer, and how often that stands in the history.
 ANSWERS = """
     SELECT r.id::text, count(m.number) FILTER (WHERE m.role = 'assistant') FROM requests r
@@ -38,18 +42,21 @@ ANSWERS = """
 class Deployment:
     """`client` is on this machine, and reaches the containers at their published ports."""
 
-    def __init__(self, setup: CeleryTestSetup, broker: Broker, simulator: Simulator, settings: Settings) -> None:
+    def __init__(
+        self, setup: CeleryTestSetup, broker: Broker, postgres: Postgres, simulator: Simulator, settings: Settings
+    ) -> None:
         self.broker = broker
+        self.postgres = postgres
         self.simulator = simulator
         self.workers: list[Worker] = [node.container for node in setup.worker_cluster]
         self.client = Client(settings)
         self._network = setup.worker.container.attrs["NetworkSettings"]["Networks"]
         self._database = Database(settings.database)
 
-    def submit(self, count: int) -> list[Handle]:
-        """As many requests, each of a conversation and a user of its own."""
+    def submit(self, count: int, *, conversation: str = "thesis") -> list[Handle]:
+        """As many requests, each of a user of its own."""
         return [
-            self.client.submit(f"What did I cite? {number}", user_id=f"user{number}", conversation_id="thesis")
+            self.client.submit(f"What did I cite? {number}", user_id=f"user{number}", conversation_id=conversation)
             for number in range(count)
         ]
 
@@ -64,16 +71,23 @@ class Deployment:
         held = {request for holder, request in self.rows(HOLDERS) if holder == name}
         return next(worker for worker in self.workers if worker.node == name), held
 
+    def answering(self, handles: list[Handle]) -> set[str]:
+        """The workers that made the attempts at these requests."""
+        ids = [handle.id for handle in handles]
+        return {name for name, id_ in self.rows(WORKED) if id_ in ids}
+
     def running(self) -> int:
         return len(self.rows(HOLDERS))
 
-    def disconnect_broker(self) -> None:
-        """Take the broker off the network."""
-        self._its_network().disconnect(self.broker.id)
-
-    def connect_broker(self) -> None:
-        """Put it back, under the name by which the workers know it."""
-        self._its_network().connect(self.broker.id, aliases=[self.broker.hostname])
+    @contextmanager
+    def cut_off(self, container: Any) -> Iterator[None]:
+        """Take a container off the network, without a word to those it talked to; and put it back under its name."""
+        network = self._its_network()
+        network.disconnect(container.id)
+        try:
+            yield
+        finally:
+            network.connect(container.id, aliases=[container.attrs["Config"]["Hostname"]])
 
     def answered_once(self, handles: list[Handle], *, timeout: float = 60) -> list[Answer]:
         """Their answers. Asserts that the history holds each once, and that the invariants hold."""

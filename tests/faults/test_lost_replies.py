@@ -139,7 +139,9 @@ def test_an_answer_that_is_refused_leaves_the_calls_that_were_paid_for(fleet: Fl
     claim = bench.claim(handle := fleet.ask())
     assert claim is not None
     unheard_of = (Message("user", claim.text), Message("assistant", "said", metadata={"nul": "\0"}))
-    assert bench.desk.end(answer_to(claim, messages=unheard_of, calls=(CALL,)))
+    took_effect = bench.desk.end(answer_to(claim, messages=unheard_of, calls=(CALL,)))
+    assert took_effect is not None
+    assert (took_effect.status, took_effect.reason) == (Status.failed, "agent_error"), "and is told to be a failure"
     assert fleet.attempts(handle) == [("failed", "agent_error")]
     assert fleet.rows("SELECT cost FROM calls") == [(0.25,)]
 

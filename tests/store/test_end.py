@@ -6,12 +6,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from psycopg import errors
 
 from pipeline.schemas import Call, Message, Status, Usage
 from pipeline.store import spending
 from pipeline.store.database import Database
 from pipeline.store.ledger import account, outcomes, recover
 from pipeline.store.ledger.outcomes import standing
+from pipeline.turn import TURN_MAX
 from tests.store.desk import Desk, Sql, answered, cancellation, count, ending, new, row, violations
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -267,3 +269,20 @@ def test_sessions_with_more_hot_messages_than_allowed_are_named(desk: Desk, sql:
         [one.session_id],
     )
     assert desk.end(answered(desk.running()), most_hot=6).crowded == ()  # somebody is at it
+
+
+def test_the_longest_turn_that_an_agent_may_leave_is_kept(desk: Desk, sql: Sql) -> None:
+    claimed = desk.running()
+    tool = Message("tool", "x" * (TURN_MAX // 2), tool_call_id="1")
+    assert desk.end(answered(claimed, "\N{ROMAN NUMERAL ONE}" * (TURN_MAX // 6), tool)).ids == {claimed.id}
+    sizes = sql.execute("SELECT octet_length(content) FROM messages WHERE role <> 'user' ORDER BY number").fetchall()
+    assert sum(size for (size,) in sizes) == pytest.approx(TURN_MAX, rel=1e-6)
+
+
+def test_what_postgres_will_never_take_is_not_asked_again_and_again(store: Database) -> None:
+    def ask_for_the_impossible() -> None:
+        with store.connection() as connection:
+            connection.execute("SELECT repeat('[', 100000)::jsonb")
+
+    with pytest.raises(errors.StatementTooComplex):
+        store.until_available(ask_for_the_impossible, give_up=lambda: False)
