@@ -132,6 +132,20 @@ def test_a_caller_that_goes_away_is_counted_as_such(simulator: Simulator, http: 
     wait_for_outcome(simulator, "disconnected")
 
 
+def test_a_call_that_began_before_the_counts_were_reset_is_not_in_them(
+    simulator: Simulator, http: httpx2.Client
+) -> None:
+    simulator.script(latency=Fixed(seconds=0.5))
+    with ThreadPoolExecutor(1) as thread:
+        early = thread.submit(http.post, CHAT, json=said("early"))
+        eventually(lambda: simulator.counts.in_flight == 1, 10, what="it has arrived")
+        simulator.reset_counts()
+        assert early.result().status_code == 200
+    http.post(CHAT, json=said("late"))
+    eventually(lambda: simulator.counts.outcomes == {"ok": 1}, 10, what="the later one is counted alone")
+    assert (simulator.counts.arrived, simulator.counts.in_flight) == (1, 0)
+
+
 @pytest.mark.parametrize(("fault", "error"), [("reset", httpx2.ReadError), ("cut", httpx2.RemoteProtocolError)])
 @pytest.mark.parametrize("stream", [True, False])
 def test_connections_are_really_broken(

@@ -36,7 +36,7 @@ class Chat:
             return
         text = user_text(messages)
         fault, latency = self.script.next()
-        self._counts.arrive(connection.header(b"x-client-request-id"), text)
+        era = self._counts.arrive(connection.header(b"x-client-request-id"), text)
         outcome = "disconnected"
         try:
             await asyncio.sleep(latency)
@@ -49,7 +49,7 @@ class Chat:
             if fault.kind in ("reset", "cut", "cut_reset") or not connection.lost:
                 outcome = fault.kind
         finally:
-            self._counts.leave(outcome)
+            self._counts.leave(outcome, era)
 
     async def _answer(self, connection: Connection, reply: Reply, *, streaming: bool) -> None:
         kind = reply.fault.kind

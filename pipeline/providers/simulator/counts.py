@@ -45,17 +45,21 @@ class Counts:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._era = 0
         self.reset()
 
     def reset(self) -> None:
+        """Begin anew: what is in flight is counted no more."""
         with self._lock:
+            self._era += 1
             self._arrived = self._in_flight = self._most = 0
             self._outcomes: Counter[str] = Counter()
             self._requests: Counter[str] = Counter()
             self._texts: Counter[str] = Counter()
             self._log: deque[tuple[float, str]] = deque(maxlen=LOGGED)
 
-    def arrive(self, request: str | None, text: str) -> None:
+    def arrive(self, request: str | None, text: str) -> int:
+        """Count a call. Returns the era, which it is to leave with."""
         with self._lock:
             self._arrived += 1
             self._in_flight += 1
@@ -63,10 +67,13 @@ class Counts:
             _count(self._texts, digest(text))
             if request is not None:
                 _count(self._requests, request)
+            return self._era
 
-    def leave(self, outcome: str) -> None:
+    def leave(self, outcome: str, era: int) -> None:
         with self._lock:
-            self._in_flight = max(0, self._in_flight - 1)  # a reset may have come in between
+            if era != self._era:
+                return  # a reset has come in between
+            self._in_flight -= 1
             self._outcomes[outcome] += 1
             self._log.append((time.time(), outcome))
 
