@@ -62,8 +62,12 @@ class Deployment:
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """What the ledger says."""
-        with self._database.connection() as connection:
-            return connection.execute(statement).fetchall()
+
+        def read() -> list[tuple[Any, ...]]:
+            with self._database.connection() as connection:
+                return connection.execute(statement).fetchall()
+
+        return self._database.patiently(read)  # its connections, too, break with the network
 
     def busy_worker(self) -> tuple[Worker, set[str]]:
         """A worker that runs requests now, and which."""
@@ -95,7 +99,7 @@ class Deployment:
         assert all(answer.text for answer in given)
         answers = dict(self.rows(ANSWERS))
         assert answers == {handle.id: 1 for handle in handles}
-        assert invariants.check(self._database) == []
+        assert self._database.patiently(lambda: invariants.check(self._database)) == []
         return given
 
     def close(self) -> None:
