@@ -9,7 +9,7 @@ import structlog
 
 from pipeline import signals
 from pipeline.admission import Ask, Gate
-from pipeline.combine import Combiner
+from pipeline.combine import RESTS, Combiner
 from pipeline.courier import Courier
 from pipeline.errors import LedgerUnavailable, PipelineError, QueueFull, SessionBusy
 from pipeline.store.database import REFUSALS, Database
@@ -44,7 +44,7 @@ class Acceptance:
         self._gate = gate
         self._courier = courier
         self._concurrency = concurrency
-        self._together = Combiner(self._accept_together, most=BATCH, refusals=REFUSALS)
+        self._together = Combiner(self._accept_together, most=BATCH, refusals=REFUSALS, rests=RESTS)
 
     def one(self, new: NewRequest) -> Accepted:
         """Accept a request. Raises why it was refused, or LedgerUnavailable."""

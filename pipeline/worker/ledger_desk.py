@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 
 from pipeline import signals
-from pipeline.combine import Combiner
+from pipeline.combine import RESTS, Combiner
 from pipeline.courier import Courier
 from pipeline.schemas import Status
 from pipeline.settings import Settings
@@ -32,8 +32,8 @@ class LedgerDesk:
         self._courier = courier
         self._settings = settings
         self._giving_up = threading.Event()
-        self.claim = Combiner(self._claim)
-        self._end_together = Combiner(self._end, refusals=REFUSALS)
+        self.claim = Combiner(self._claim, rests=RESTS)
+        self._end_together = Combiner(self._end, refusals=REFUSALS, rests=RESTS)
 
     def end(self, ending: Ending) -> Ending | None:
         """End an attempt. Returns the ending that took effect, None where the attempt had lost its claim.
