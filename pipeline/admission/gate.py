@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property
 
 import redis
 import structlog
@@ -17,6 +16,7 @@ from pipeline import signals
 from pipeline.admission.tally import COUNT_EVERY, FULL, Ask, Look, Tally
 from pipeline.courier import Courier
 from pipeline.errors import NotAdmitted, QueueFull, RateLimited
+from pipeline.once import once
 from pipeline.rate import Rate
 from pipeline.settings import Settings
 from pipeline.store.database import UNAVAILABLE, Database
@@ -83,7 +83,7 @@ class Gate:
         """Wait for a count that is under way; make no further one."""
         self._counter.shutdown(cancel_futures=True)
 
-    @cached_property
+    @once
     def _counter(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(1, thread_name_prefix="pipeline-admission")
 

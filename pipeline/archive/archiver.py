@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import structlog
 
@@ -23,6 +22,7 @@ from pipeline.archive.names import object_name
 from pipeline.archive.storage import Storage
 from pipeline.archive.summary import Rolling, Summariser
 from pipeline.errors import ArchiveDamaged, StorageFailed
+from pipeline.once import once
 from pipeline.store import archives
 from pipeline.store.archives import Pending, Rules, Summary, Written
 from pipeline.store.database import Database
@@ -171,7 +171,7 @@ class Archiver:
         log.warning("archiving_failed", archive_id=pending.id, error=error, failures=pending.failures + 1)
         archives.failed(self.database, pending.id, error)
 
-    @cached_property
+    @once
     def _hands(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self.hands, thread_name_prefix="pipeline-archive")
 

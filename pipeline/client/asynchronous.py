@@ -6,11 +6,11 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from typing import Any, ParamSpec, TypeVar
 
 from pipeline.client.handle import Handle
 from pipeline.errors import PipelineError
+from pipeline.once import once
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,6 +53,6 @@ class Asynchronous(ABC):
         """Run a verb that waits for Postgres beside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: verb(*args, **kwargs))
 
-    @cached_property
+    @once
     def _threads(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(THREADS, thread_name_prefix="pipeline-async")

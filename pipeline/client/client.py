@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
-from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -28,6 +27,7 @@ from pipeline.client.waiting import Waiting
 from pipeline.courier import Courier
 from pipeline.erasure import Eraser
 from pipeline.errors import IdempotencyConflict, InvalidRequest, PipelineError, RequestNotFound
+from pipeline.once import once
 from pipeline.schemas import OUTCOMES, Message, Status
 from pipeline.settings import Settings, current
 from pipeline.store import history
@@ -234,11 +234,11 @@ class Client(Asynchronous, Erasing):
         """A connection for one stream of an event loop."""
         return broker.aconnect(self._settings.broker, self._settings.broker_timeout)
 
-    @cached_property
+    @once
     def _storage(self) -> Storage:
         return open_storage(self._settings.cold_storage)
 
-    @cached_property
+    @once
     def _eraser(self) -> Eraser:
         return Eraser(self._database, lambda: self._storage, self._courier, self.redis, self._settings)
 

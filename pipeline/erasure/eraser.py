@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from uuid import UUID
 
 import psycopg
@@ -16,6 +15,7 @@ from pipeline.archive.storage import Storage
 from pipeline.courier import Courier
 from pipeline.erasure.traces import remove_streams, remove_user, rewrite_files
 from pipeline.errors import BrokerUnavailable, ConfigurationError, StorageFailed
+from pipeline.once import once
 from pipeline.schemas import Receipt
 from pipeline.settings import Settings
 from pipeline.store import erasures
@@ -164,6 +164,6 @@ class Eraser:
             return
         erasures.streams_gone(self._database, id_, known.streams)
 
-    @cached_property
+    @once
     def _storage(self) -> Storage:
         return self._open_storage()

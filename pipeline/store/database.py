@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any, TypeVar
 
 import psycopg
@@ -19,6 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from pipeline import signals
 from pipeline.errors import ConfigurationError, LedgerUnavailable
+from pipeline.once import once
 
 log = structlog.get_logger(__name__)
 
@@ -65,18 +64,9 @@ class Database:
         self._conninfo = make_conninfo(url, **_without_given(CONNECTION, url))
         self._size = size
         self._wait = wait
-        self._opening = threading.Lock()
-        self._opened: ConnectionPool[Connection] | None = None
 
-    @property
+    @once
     def _pool(self) -> ConnectionPool[Connection]:
-        # Under a lock, which `cached_property` has no more: of threads that come first together, one opens the pool.
-        if self._opened is None:
-            with self._opening:
-                self._opened = self._opened or self._open()
-        return self._opened
-
-    def _open(self) -> ConnectionPool[Connection]:
         return ConnectionPool(
             self._conninfo,
             min_size=1,
@@ -89,7 +79,7 @@ class Database:
             open=True,
         )
 
-    @cached_property
+    @once
     def engine(self) -> Engine:
         """For reading through the models; it borrows from the same pool."""
         return create_engine("postgresql+psycopg://", creator=self._pool.getconn, poolclass=NullPool)
@@ -132,8 +122,8 @@ class Database:
 
     def close(self) -> None:
         """Close what is open."""
-        if self._opened is not None:
-            self._opened.close()
+        if "_pool" in self.__dict__:
+            self._pool.close()
 
 
 def _without_given(defaults: dict[str, str | int], url: str) -> dict[str, str | int]:

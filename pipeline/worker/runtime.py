@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from uuid import UUID, uuid4
 
 import structlog
@@ -19,6 +18,7 @@ from pipeline.archive.sweep import Sweep
 from pipeline.courier import Courier
 from pipeline.erasure import Eraser
 from pipeline.fingerprint import fingerprint
+from pipeline.once import once
 from pipeline.providers.registry import Providers
 from pipeline.retry import ALWAYS_RETRIED, RetryPolicy
 from pipeline.schemas import Call, Status
@@ -153,12 +153,12 @@ class Runtime:
         with trace.committing(ending):
             return self._desk.end(replace(ending, trace_id=trace.trace_id) if trace.trace_id else ending)
 
-    @cached_property
+    @once
     def archiver(self) -> Archiver:
         """Opens the storage when it is first needed: most workers do without. Raises ConfigurationError."""
         return archiver(self._settings, self._database, self._attempt.provider)
 
-    @cached_property
+    @once
     def upkeep(self) -> Upkeep:
         """What is to go, goes by it."""
         settings = self._settings

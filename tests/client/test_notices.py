@@ -54,7 +54,7 @@ def told(desk: Desk, broker: Broker) -> Iterator[Told]:
 @pytest.fixture
 def listening(connect: Connect, broker: Broker) -> Client:
     """A client that is told of outcomes, and never looks by itself."""
-    return connect(broker.url, outcome_poll=NEVER, broker_timeout=2)
+    return connect(broker.url, outcome_poll=NEVER, broker_timeout=20)
 
 
 def ask(client: Client, n: int = 0, **options: Any) -> Handle:
