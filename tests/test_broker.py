@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from pipeline.broker import POLLED, connect
-from tests.servers import Broker
+from tests.servers import Broker, eventually
 
 
 @pytest.fixture
@@ -32,8 +32,7 @@ def test_a_reply_that_nobody_read_is_not_taken_for_anothers(client: redis.Redis)
     pool: Any = client.connection_pool
     connection = pool.get_connection()
     connection.send_command("ECHO", "somebody else's")
-    while not connection.can_read():
-        pass
+    eventually(connection.can_read, what="it has come")
     pool.release(connection)
     assert client.echo("mine") == b"mine"
 
@@ -43,5 +42,6 @@ def test_a_reply_of_which_a_part_was_read_is_not_taken_for_anothers(client: redi
     connection = pool.get_connection()
     connection.send_packed_command(connection.pack_command("ECHO", "first") + connection.pack_command("ECHO", "second"))
     assert connection.read_response() == b"first"
+    eventually(connection.can_read, what="the other one has come")
     pool.release(connection)
     assert client.echo("mine") == b"mine"
