@@ -5,8 +5,8 @@ Everything else calls these functions, and none of it knows how its calls are co
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
+from contextlib import AbstractContextManager
 from datetime import datetime
 
 from prometheus_client import REGISTRY, Metric
@@ -123,14 +123,9 @@ def deferred(reason: str) -> None:
     metrics.DEFERRALS.labels(reason).inc()
 
 
-@contextmanager
-def in_progress() -> Iterator[None]:
+def in_progress() -> AbstractContextManager[None]:
     """A request is being run by this worker."""
-    metrics.IN_PROGRESS.inc()
-    try:
-        yield
-    finally:
-        metrics.IN_PROGRESS.dec()
+    return metrics.IN_PROGRESS.track_inprogress()
 
 
 def overhead(seconds: float) -> None:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from pipeline.store.archives.records import Rules
 from pipeline.store.database import Database
+from pipeline.store.planning import plan_through_indexes
 
 #: What the sweep would hand out, and since when. For a session with too many messages that is not known: it counts
-#: from its newest one, as the earlier ones may have been few enough. What is pending counts from its beginning.
+#: from its newest one, as the earlier ones may have been few enough. What is pending counts from its beginning. Read
+#: are the sessions that grew since the sweep last settled them, and those that are idle, never the others.
 LAG = """
 SELECT count(DISTINCT id), coalesce(extract(epoch FROM now() - min(since)), 0)::float8 FROM (
     SELECT s.id, CASE WHEN s.last_number - s.archived_through > %(threshold)s
@@ -41,6 +43,7 @@ class Lag:
 
 def lag(database: Database, rules: Rules) -> Lag:
     """How far archiving is behind now."""
-    with database.connection() as connection:
+    with database.connection() as connection, connection.transaction():
+        plan_through_indexes(connection)
         row = connection.execute(LAG, rules.as_parameters()).fetchone()
     return Lag(*row) if row else Lag(0, 0.0)

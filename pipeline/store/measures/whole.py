@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from pipeline.schemas import Priority, Status
 from pipeline.store.database import Connection, Database
+from pipeline.store.planning import plan_through_indexes
 
 ENDED = "SELECT status, count(*) FROM requests WHERE finished_at IS NOT NULL GROUP BY status"
 
@@ -45,12 +46,6 @@ HOT_OF_LABELLED = """
 SELECT u.user_id, (
     SELECT count(*) FROM sessions AS s JOIN messages AS m ON m.session_id = s.id WHERE s.user_id = u.user_id)
 FROM metric_users AS u
-"""
-
-#: Indexes alone are read, however small the tables are just now, and by one core: the other ones have work to do.
-PLANNING = """
-SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
-    set_config('max_parallel_workers_per_gather', '0', true)
 """
 
 
@@ -102,7 +97,7 @@ def look(database: Database, *, lease: float, patience: float) -> Whole:
     given = {"lease": lease, "patience": patience}
     with database.connection() as connection, connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        connection.execute(PLANNING)
+        plan_through_indexes(connection)
         return _read(connection, given)
 
 
