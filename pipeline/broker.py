@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,41 @@ def connect(url: str, timeout: float, *, connections: int = 512, retry: bool = T
     pool = client.connection_pool
     pool.connection_class = POLLED.get(pool.connection_class, pool.connection_class)
     return client
+
+
+class Line:
+    """A connection that one asker keeps, for one command after the other: without a pool's and a client's part, which
+    take as long as the command itself. Safe to use from any thread. What `connect` says of broken connections holds.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._pool = client.connection_pool
+        self._lock = threading.Lock()
+        self._connection: Any = None
+
+    def ask(self, *command: bytes | str | float) -> Any:
+        """Raises one of FAULTS."""
+        with self._lock:
+            if self._connection is None:
+                self._connection = self._pool.get_connection()
+            elif self._connection.can_read():
+                self._connection.disconnect()  # the broker has closed it, or said what nobody asked for
+            connection = self._connection
+            return connection.retry.call_with_retry(
+                lambda: _asked(connection, command), lambda _: connection.disconnect()
+            )
+
+    def close(self) -> None:
+        """Give the connection back. It is there again, should something be asked."""
+        with self._lock:
+            if self._connection is not None:
+                self._pool.release(self._connection)
+                self._connection = None
+
+
+def _asked(connection: Any, command: tuple[bytes | str | float, ...]) -> Any:
+    connection.send_command(*command, check_health=False)
+    return connection.read_response()
 
 
 class PolledConnection(redis.Connection):

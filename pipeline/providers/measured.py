@@ -78,8 +78,9 @@ class Measured:
 
 def input_tokens(request: CallRequest) -> int:
     """Tokens of what is sent, roughly: no tokenizer fits every model."""
-    size = sum(_bytes(one.content) + _size(one.tool_calls) for one in request.messages)
-    return (size + _size(request.tools)) // TOKEN_BYTES + FRAME * len(request.messages)
+    size = _size(request.tools) + sum(_bytes(one.content) for one in request.messages)
+    size += sum(_size(one.tool_calls) for one in request.messages if one.tool_calls)
+    return size // TOKEN_BYTES + FRAME * len(request.messages)
 
 
 def _bytes(text: str) -> int:

@@ -123,6 +123,7 @@ class Gate:
     def stop(self) -> None:
         """Tell what is still to be told, and close the client."""
         self._shared.stop()
+        self._script.close()
         self._client.close()
 
     def _run_shared(self, asks: Sequence[Ask], settlements: Sequence[Settlement]) -> Result:

@@ -11,7 +11,9 @@ import json
 from collections.abc import Sequence
 
 import redis
+from redis.exceptions import NoScriptError
 
+from pipeline import broker
 from pipeline.providers.gate.machine import Message, Result
 from pipeline.settings import ProviderSettings
 
@@ -214,6 +216,10 @@ return cjson.encode({{replies = replies, changes = changes}})
 """
 
 
+#: Made once: `json.dumps` makes one each time that it is to leave out the spaces.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def breaker_key(provider: ProviderSettings) -> str:
     """Where a breaker lies."""
     return f"cite_agent:breaker:{provider.name}:{provider.model}"
@@ -233,12 +239,25 @@ class Script:
     """The machine that all workers share."""
 
     def __init__(self, client: redis.Redis, providers: Sequence[ProviderSettings]) -> None:
-        self._script = client.register_script(SCRIPT)
+        self._line = broker.Line(client)
         keys = [key for one in providers for key in (breaker_key(one), limits_key(one), slots_key(one))]
-        self._keys = [key.encode() for key in keys]  # once, not with each call
+        self._head: tuple[str | int | bytes, ...] = (
+            "EVALSHA",
+            client.register_script(SCRIPT).sha,
+            len(keys),
+            *(key.encode() for key in keys),
+        )
 
     def run(self, message: Message, now: float | None = None) -> Result:
         """As Machine.run, by the broker's clock where none is given. Raises one of broker.FAULTS."""
-        given = json.dumps(message.as_json(), separators=(",", ":"))
-        said = self._script(keys=self._keys, args=[given.encode(), KEEP, b"" if now is None else repr(now)])
+        command = (*self._head, _encode(message.as_json()), KEEP, "" if now is None else repr(now))
+        try:
+            said = self._line.ask(*command)
+        except NoScriptError:
+            self._line.ask("SCRIPT", "LOAD", SCRIPT)
+            said = self._line.ask(*command)
         return Result.of(json.loads(said))
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._line.close()

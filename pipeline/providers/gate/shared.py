@@ -44,6 +44,8 @@ class SharedGate:
         #: still does them when it goes on, and nobody else would give back what they took.
         self._owed: deque[Settlement] = deque(maxlen=OWED)
         self._due = math.inf
+        #: Until when the thread sleeps. It is woken only where that is too late: most asks take along what there is.
+        self._sleeps = math.inf
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._together: Combiner[Ask | None, Reply | None] = Combiner(self._work, most=MOST)
@@ -91,9 +93,8 @@ class SharedGate:
         if self._thread is None:
             self._thread = threading.Thread(target=self._bring, name="gate", daemon=True)
             self._thread.start()
-        due = time.monotonic() + wait
-        if due < self._due:
-            self._due = due
+        self._due = min(self._due, time.monotonic() + wait)
+        if self._due < self._sleeps:
             self._changed.notify()
 
     def _bring(self) -> None:
@@ -107,7 +108,9 @@ class SharedGate:
         """Until something is to be brought. Returns whether there is."""
         with self._changed:
             while not self._stopping and (left := self._due - time.monotonic()) > 0:
+                self._sleeps = self._due
                 self._changed.wait(None if left == math.inf else left)
+            self._sleeps = -math.inf
             return bool(self._waiting) or not self._stopping
 
 
