@@ -12,12 +12,15 @@ import typer
 
 from pipeline import broker
 from pipeline.cli.commands import group
+from pipeline.cli.ledger import ledger
 from pipeline.cli.output import AsJson, console, emit_json, moment, table
 from pipeline.errors import BrokerUnavailable, ConfigurationError, InvalidRequest
 from pipeline.providers import breaker
 from pipeline.providers.breaker import BreakerFacts
 from pipeline.providers.contract import NONE_CONFIGURED
+from pipeline.providers.turns import BREATH
 from pipeline.settings import Settings, current
+from pipeline.store.ledger import deferred
 
 providers = group("The providers and their breakers.", example="pipeline providers list")
 
@@ -46,6 +49,9 @@ def list_(*, as_json: AsJson = False) -> None:
 def reset(name: Name = None, *, every: All = False) -> None:
     """Close a breaker by hand, and forget what its provider asked us to wait.
 
+    Requests that wait for a provider are then asked again at once, one after the
+    other.
+
     Example: pipeline providers reset anthropic
     """
     settings = current()
@@ -58,6 +64,10 @@ def reset(name: Name = None, *, every: All = False) -> None:
         breaker.reset(client, settings, chosen)
     for one in chosen:
         typer.echo(f"{one.name}: closed")
+    with ledger() as database:
+        waiting = database.patiently(lambda: deferred.bring_forward(database, apart=BREATH))
+    if waiting:
+        typer.echo(f"{waiting} waiting requests are asked again")
 
 
 def _why(facts: BreakerFacts) -> str | None:

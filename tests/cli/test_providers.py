@@ -9,9 +9,14 @@ import pytest
 
 from pipeline.errors import ProviderError
 from pipeline.providers.simulator import Fault, Simulator
+from pipeline.providers.turns import BREATH
+from pipeline.schemas import Status
+from pipeline.settings import current
+from pipeline.store.ledger import recover
 from tests.cli.conftest import Cli
 from tests.providers.routed import Routed, routed
 from tests.servers import Broker, eventually
+from tests.store.desk import Desk, Sql, ending
 
 
 @pytest.fixture
@@ -55,6 +60,36 @@ def test_a_breaker_is_closed_by_hand(cli: Cli, one: Routed, arguments: list[str]
     assert cli("providers", "reset", *arguments).exit_code == 0
     assert states(cli) == ["closed", "closed"]
     assert (one.facts()[1].closed_until is None) == (arguments == ["--all"])
+
+
+def test_who_waits_for_a_provider_comes_once_its_breaker_is_closed_by_hand(
+    cli: Cli, one: Routed, desk: Desk, sql: Sql
+) -> None:
+    put_off = [desk.running(conversation=name, user=name) for name in ("first", "second")]
+    for nth, claimed in enumerate(put_off):
+        desk.end(ending(claimed, Status.queued, reason="retry_after", delay=100 + nth))
+    retried = desk.running(conversation="third", user="third")
+    desk.end(ending(retried, Status.retrying, reason="http_503", delay=100))
+    told = cli("providers", "reset", "p1")
+    assert told.stdout.splitlines() == ["p1: closed", "2 waiting requests are asked again"]
+    due = {one.id for one in recover.due(desk.database, concurrency=desk.concurrency)}
+    assert due <= {one.id for one in put_off}
+    later = sql.execute("SELECT id FROM requests WHERE due_at > now() + interval '50 seconds'").fetchall()
+    assert later == [(retried.id,)]
+    [(apart,)] = sql.execute(
+        "SELECT extract(epoch FROM max(due_at) - min(due_at))::float8 FROM requests WHERE status = 'queued'"
+    ).fetchall()
+    assert apart == pytest.approx(BREATH)
+
+
+def test_a_breaker_is_closed_though_postgres_is_away(cli: Cli, one: Routed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CITE_AGENT_DATABASE_URL", "postgresql://127.0.0.1:1/nowhere?connect_timeout=1")
+    current.cache_clear()
+    told = cli("providers", "reset", "p0")
+    assert told.exit_code == 1
+    assert told.stdout.splitlines()[0] == "p0: closed"
+    assert "Postgres does not answer at 127.0.0.1:1" in told.output
+    assert states(cli)[0] == "closed"
 
 
 @pytest.mark.parametrize("arguments", [["p9"], [], ["p0", "--all"]])
