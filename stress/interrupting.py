@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+#: The exit code of who was ended by Ctrl-C, in shells.
+INTERRUPTED = 130
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 Handler = Callable[[int, FrameType | None], None]
@@ -18,6 +21,15 @@ def ending_on_signals() -> Iterator[None]:
     """While the block runs, either signal raises KeyboardInterrupt in it."""
     with _handled(_end):
         yield
+
+
+def until_signalled(main: Callable[[], int]) -> int:
+    """What `main` returns, or INTERRUPTED where a signal ended it: what it has started, it stops all the same."""
+    try:
+        with ending_on_signals():
+            return main()
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 @contextmanager

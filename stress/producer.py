@@ -19,12 +19,12 @@ from contextlib import contextmanager
 
 from pipeline.errors import PipelineError
 from stress.conclude import conclude
-from stress.interrupting import ending_on_signals, stopping_on_signals
+from stress.interrupting import INTERRUPTED, ending_on_signals, stopping_on_signals
 from stress.load.senders import SenderLost
 from stress.options import parse
 from stress.plan import Plan
 from stress.report.figures import Report
-from stress.report.handover import FAILED, INTERRUPTED, hand_over
+from stress.report.handover import FAILED, hand_over
 from stress.run import enough_processes, execute
 from stress.screen import Screen, screen_for
 from stress.target import Target, attached, embedded

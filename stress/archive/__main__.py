@@ -20,6 +20,7 @@ from pipeline.resources import PACKAGE
 from pipeline.store import migrate
 from stress.archive import context
 from stress.archive.content import MESSAGES, fill
+from stress.interrupting import until_signalled
 
 #: What must hold: times as fast as the baseline, megabytes by which the largest run may need more than the smallest,
 #: share of the smallest run's throughput, and times the shortest session's latency.
@@ -118,4 +119,4 @@ def _postgres() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(until_signalled(main))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from dataclasses import replace
-from types import FrameType
 
 from pipeline.errors import PipelineError
 from stress.chaos.options import parse
 from stress.chaos.run import run
-from stress.report.handover import FAILED, INTERRUPTED, hand_over
+from stress.interrupting import INTERRUPTED, ending_on_signals
+from stress.report.handover import FAILED, hand_over
 
 
 def main(given: list[str] | None = None, prog: str = "python -m stress.chaos") -> int:
@@ -19,22 +18,18 @@ def main(given: list[str] | None = None, prog: str = "python -m stress.chaos") -
     asked = parse(given, prog)
     if asked is None:
         return 0
-    signal.signal(signal.SIGTERM, _interrupt)  # what was mounted is to be let go
     # the pool's complaints while Postgres is away, which is what this is about
     logging.getLogger("psycopg").addHandler(logging.NullHandler())
     output, report, logs = (path and path.absolute() for path in (asked.output, asked.report, asked.logs))
     try:
-        made = run(replace(asked, logs=logs))
+        with ending_on_signals():  # what was mounted is to be let go
+            made = run(replace(asked, logs=logs))
     except PipelineError as fault:
         print(f"{prog}: {fault}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     return hand_over(made, output=output, report=report)
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

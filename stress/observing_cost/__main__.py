@@ -24,6 +24,7 @@ from prometheus_client import generate_latest
 
 from pipeline import metrics, signals, tracing
 from pipeline.worker import measuring
+from stress.interrupting import until_signalled
 from stress.observing_cost import life, ways
 from stress.observing_cost.sink import sink, taken
 
@@ -144,4 +145,4 @@ def main(given: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(until_signalled(main))

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from stress.interrupting import until_signalled
 from stress.overhead import report
 from stress.overhead.fleet import fleet
 from stress.overhead.load import Load
@@ -96,4 +97,4 @@ def main(given: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(until_signalled(main))

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psutil
@@ -52,21 +54,13 @@ class Round:
 def measure(side: Side, setup: Setup, load: Load, workers: list[psutil.Process]) -> Round:
     """Have a producer warm up and send the load, and read everyone's CPU seconds around it."""
     arguments = (side.name, f"{side.name}-{uuid.uuid4().hex[:8]}", str(load.users), str(load.requests))
-    producer = subprocess.Popen(
-        [sys.executable, "-m", "stress.overhead.producer", *arguments],
-        cwd=ROOT,
-        env=environment(side, setup),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    processes = {
-        "workers": workers,
-        "postgres": [setup.servers.postgres],
-        "broker": [setup.servers.broker],
-        "producer": [psutil.Process(producer.pid)],
-    }
-    with producer:
+    with _producing(side, setup, *arguments) as producer:
+        processes = {
+            "workers": workers,
+            "postgres": [setup.servers.postgres],
+            "broker": [setup.servers.broker],
+            "producer": [psutil.Process(producer.pid)],
+        }
         _expect(producer, "ready")
         before = _spent(processes)
         timing = Timing(**json.loads(_tell(producer)))
@@ -75,6 +69,23 @@ def measure(side: Side, setup: Setup, load: Load, workers: list[psutil.Process])
         memory = megabytes(workers)
         producer.communicate("\n", timeout=30)
     return summarise(side, load, timing, spent, memory)
+
+
+@contextmanager
+def _producing(side: Side, setup: Setup, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A producer, which does not outlive the block."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "stress.overhead.producer", *arguments],
+        cwd=ROOT,
+        env=environment(side, setup),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as producer:
+        try:
+            yield producer
+        finally:
+            producer.kill()
 
 
 def _spent(processes: dict[str, list[psutil.Process]]) -> dict[str, float]:

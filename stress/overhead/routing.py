@@ -34,6 +34,7 @@ from pipeline.providers.router import Router
 from pipeline.schemas import Call, Message, Reply, Usage
 from pipeline.settings import ProviderSettings, Settings
 from pipeline.worker.step import SWITCH_INTERVAL
+from stress.interrupting import until_signalled
 from stress.overhead.load import WORK_SECONDS
 from stress.overhead.report import Bar
 
@@ -200,4 +201,4 @@ def main(given: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(until_signalled(main))

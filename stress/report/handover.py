@@ -10,7 +10,7 @@ from stress.report.page import page
 from stress.report.text import text
 
 #: Exit codes.
-PASSED, FAILED, INTERRUPTED = 0, 1, 130
+PASSED, FAILED = 0, 1
 
 
 def hand_over(made: Report, *, output: Path | None, report: Path | None) -> int:
