@@ -120,16 +120,19 @@ class Combiner(Generic[Item, Result]):
     def __call__(self, item: Item) -> Result:
         mine: _Waiting[Item, Result] = _Waiting(item)
         idle: float | None = None
-        with self._lock:
-            self._waiting.append(mine)
-            if self._free:
-                self._free = False
-                idle = time.monotonic() - self._pace.free_since
-                mine.batch = self._take()
-        if not mine.batch:
-            mine.turn.acquire()  # until somebody did the item, or it is this caller's turn to lead
-        if mine.batch:
-            self._lead(mine.batch, idle)
+        try:
+            with self._lock:
+                self._waiting.append(mine)
+                if self._free:
+                    mine.batch, self._free = self._take(), False
+                    idle = time.monotonic() - self._pace.free_since
+            if not mine.batch:
+                mine.turn.acquire()  # until somebody did the item, or it is this caller's turn to lead
+            if mine.batch:
+                self._lead(mine, idle)
+        except BaseException:
+            self._step_aside(mine)
+            raise
         if mine.fault is not None:
             raise mine.fault
         return mine.result  # type: ignore[return-value]  # done, and without a fault: it is there
@@ -144,8 +147,20 @@ class Combiner(Generic[Item, Result]):
     def _take(self, beside: int = 0) -> list[_Waiting[Item, Result]]:
         return [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most - beside))]
 
-    def _lead(self, batch: list[_Waiting[Item, Result]], idle: float | None) -> None:
+    def _step_aside(self, mine: _Waiting[Item, Result]) -> None:
+        """A signal has ended the wait of this caller, whom others may take for their leader, now or later."""
+        with self._lock:
+            led, mine.batch = mine.batch, []
+            self._waiting.extendleft(reversed(led[1:]))
+            if mine in self._waiting:
+                self._waiting.remove(mine)
+        if led:
+            self._hand_on()
+
+    def _lead(self, mine: _Waiting[Item, Result], idle: float | None) -> None:
         """Do a batch, after `idle` seconds of nobody at work, or, where that is None, handed on by whoever led."""
+        # Taken out: it holds what it is taken from, and what leads in circles stays until a collector comes by.
+        batch, mine.batch = mine.batch, []
         try:
             if self._rests:
                 batch = self._with_company(batch, idle)

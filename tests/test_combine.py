@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
@@ -55,6 +57,19 @@ def test_a_lone_call_runs_at_once_in_its_callers_thread() -> None:
     assert [combiner(one) for one in (1, 2, 3)] == [2, 4, 6]
     assert gate.batches == [[1], [2], [3]]
     assert gate.threads == [threading.get_ident()] * 3
+
+
+def test_a_result_is_gone_with_its_caller_and_waits_for_no_collector() -> None:
+    class Thing:
+        pass
+
+    combiner: Combiner[int, Thing] = Combiner(lambda batch: [Thing() for _ in batch])
+    gc.disable()
+    try:
+        result = weakref.ref(combiner(1))
+        assert result() is None
+    finally:
+        gc.enable()
 
 
 def test_what_comes_meanwhile_is_the_next_batch_in_its_order() -> None:

@@ -28,6 +28,10 @@ LAST_CALL = 3.0
 #: its commit waits ten times as long behind one that reads messages.
 SWITCH_INTERVAL = 0.0005
 
+#: Objects made and kept that make the collector look. By default it is 700, and a batch of claims with their contexts
+#: is as many: it looked for a tenth of a busy worker's time, and found nothing, for nothing here leads in circles.
+COLLECT_AFTER = 10_000
+
 #: Exit code of a worker that left an attempt behind.
 LEFT_SOMETHING = 70
 
@@ -51,6 +55,7 @@ class RuntimeStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ship
         # What has been imported stays: a full collection that walks over it stops every thread for 50 ms and more.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(COLLECT_AFTER)
         self.runtime.start()
         worker_shutting_down.connect(self._on_shutting_down, weak=False)
         del parent

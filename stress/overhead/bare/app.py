@@ -10,7 +10,6 @@ import redis
 from celery import Celery
 from celery.signals import worker_init
 from psycopg_pool import ConnectionPool
-
 from stress.overhead.bare.schema import READ, WRITE
 from stress.overhead.bare.transport import broker_url
 from stress.overhead.load import WORK_SECONDS
@@ -49,6 +48,7 @@ def open_ledger(**_: object) -> None:
     ledger.open(wait=True)
     gc.collect()
     gc.freeze()  # as the pipeline's workers do
+    gc.set_threshold(10_000)  # likewise
 
 
 @app.task(name="bare.answer")
