@@ -37,10 +37,11 @@ Result = TypeVar("Result")
 
 
 class _Waiting(Generic[Item, Result]):
-    __slots__ = ("batch", "fault", "item", "result", "turn")
+    __slots__ = ("batch", "fault", "item", "result", "turn", "weight")
 
-    def __init__(self, item: Item) -> None:
+    def __init__(self, item: Item, weight: float) -> None:
         self.item = item
+        self.weight = weight
         self.turn = threading.Lock()
         self.turn.acquire()
         #: What this caller is to do for itself and others, once it leads.
@@ -97,6 +98,7 @@ class Combiner(Generic[Item, Result]):
     `refusals`, which are one item's fault, a batch is done item by item, and its other callers have their results.
 
     `rests` is how many times as long as a batch takes the next one waits for company while there is hardly a pause.
+    `weigh` says what an item adds to a batch, which is `heaviest` at most, unless one item alone is more.
     """
 
     def __init__(
@@ -106,8 +108,12 @@ class Combiner(Generic[Item, Result]):
         most: int = 200,
         refusals: tuple[type[Exception], ...] = (),
         rests: float = 0.0,
+        weigh: Callable[[Item], float] = lambda _: 0,
+        heaviest: float = math.inf,
     ) -> None:
         self._work = work
+        self._weigh = weigh
+        self._heaviest = heaviest
         self._most = most
         self._refusals = refusals
         self._rests = rests
@@ -118,7 +124,7 @@ class Combiner(Generic[Item, Result]):
         self._afterwards: list[Callable[[], None]] = []
 
     def __call__(self, item: Item) -> Result:
-        mine: _Waiting[Item, Result] = _Waiting(item)
+        mine: _Waiting[Item, Result] = _Waiting(item, self._weigh(item))
         idle: float | None = None
         try:
             with self._lock:
@@ -144,8 +150,16 @@ class Combiner(Generic[Item, Result]):
         """
         self._afterwards.append(job)
 
-    def _take(self, beside: int = 0) -> list[_Waiting[Item, Result]]:
-        return [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most - beside))]
+    def _take(self, company: Sequence[_Waiting[Item, Result]] = ()) -> list[_Waiting[Item, Result]]:
+        """Those that go along with `company`, or are the next batch."""
+        room, left = self._most - len(company), self._heaviest - sum(one.weight for one in company)
+        taken: list[_Waiting[Item, Result]] = []
+        while self._waiting and len(taken) < room:
+            left -= self._waiting[0].weight
+            if left < 0 and (taken or company):
+                break
+            taken.append(self._waiting.popleft())
+        return taken
 
     def _step_aside(self, mine: _Waiting[Item, Result]) -> None:
         """A signal has ended the wait of this caller, whom others may take for their leader, now or later."""
@@ -184,7 +198,7 @@ class Combiner(Generic[Item, Result]):
             _fail(batch, interrupt)
             raise
         with self._lock:
-            return [*batch, *self._take(len(batch))]
+            return [*batch, *self._take(batch)]
 
     def _hand_on(self) -> None:
         with self._lock:

@@ -323,3 +323,13 @@ def test_an_interrupt_in_a_rest_ends_that_batch_and_does_not_block_the_next_one(
         combiner(1)
     clock.meanwhile = lambda: None
     assert combiner(2) == 2
+
+
+def test_a_batch_is_no_heavier_than_it_may_be_unless_it_is_one_item() -> None:
+    gate = Gate()
+    combiner = Combiner(gate, weigh=float, heaviest=10)
+    threads, calls = pile_up(combiner, gate, [4, 6, 1, 25, 5, 5, 5])
+    gate.opened.set()
+    with threads:
+        assert [call.result(LOST) for call in calls] == [0, 8, 12, 2, 50, 10, 10, 10]
+    assert gate.batches == [[0], [4, 6], [1], [25], [5, 5], [5]]

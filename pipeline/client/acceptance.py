@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -17,8 +18,9 @@ from pipeline.store.ledger import Accepted, NewRequest, accept, look_up
 
 log = structlog.get_logger(__name__)
 
-#: Requests that are stored in one round trip.
-BATCH = 500
+#: Requests that are stored in one round trip, and bytes of them: well within what Postgres takes in the time that a
+#: statement may.
+BATCH, HEAVIEST = 500, 8 * 1024 * 1024
 
 #: What becomes of a submission: kept, or why not.
 Result = Accepted | PipelineError
@@ -44,7 +46,9 @@ class Acceptance:
         self._gate = gate
         self._courier = courier
         self._concurrency = concurrency
-        self._together = Combiner(self._accept_together, most=BATCH, refusals=REFUSALS, rests=RESTS)
+        self._together = Combiner(
+            self._accept_together, most=BATCH, refusals=REFUSALS, rests=RESTS, weigh=_weight, heaviest=HEAVIEST
+        )
 
     def one(self, new: NewRequest) -> Accepted:
         """Accept a request. Raises why it was refused, or LedgerUnavailable."""
@@ -54,7 +58,7 @@ class Acceptance:
         return result
 
     def many(self, batch: Sequence[NewRequest]) -> list[Result]:
-        """Accept up to `BATCH` requests, in their order."""
+        """Accept a batch, in its order: one of those that `batches` makes."""
         submissions = [Submission(new) for new in batch]
         try:
             return self._accept(submissions, _at_once)
@@ -116,3 +120,28 @@ class Acceptance:
 
 def _at_once(job: Callable[[], None]) -> None:
     job()
+
+
+def batches(new: Iterable[NewRequest]) -> Iterator[list[NewRequest]]:
+    """What is to be accepted, in its order, in as many requests at once as go together well."""
+    batch: list[NewRequest] = []
+    weight = 0
+    for one in new:
+        size = size_of(one)
+        if batch and (len(batch) == BATCH or weight + size > HEAVIEST):
+            yield batch
+            batch, weight = [], 0
+        batch.append(one)
+        weight += size
+    if batch:
+        yield batch
+
+
+def size_of(new: NewRequest) -> int:
+    """Bytes of its text and metadata; all else of a request is small."""
+    text = len(new.text) if new.text.isascii() else len(new.text.encode())
+    return text + (len(json.dumps(new.metadata)) if new.metadata else 0)
+
+
+def _weight(submission: Submission) -> int:
+    return size_of(submission.new)

@@ -17,7 +17,7 @@ from pipeline import agents, broker, journal, logs, notices, signals, tracing
 from pipeline.admission import Gate
 from pipeline.archive import reading
 from pipeline.archive.storage import Storage, open_storage
-from pipeline.client.acceptance import BATCH, Acceptance
+from pipeline.client.acceptance import Acceptance, batches
 from pipeline.client.asynchronous import Asynchronous
 from pipeline.client.erasing import Erasing
 from pipeline.client.handle import Handle
@@ -128,13 +128,12 @@ class Client(Asynchronous, Erasing):
         Returns for each its handle, or why it was refused.
         """
         results: list[Handle | PipelineError | NewRequest] = [self._checked(request) for request in requests]
-        valid = [(index, new) for index, new in enumerate(results) if isinstance(new, NewRequest)]
+        places = iter([index for index, new in enumerate(results) if isinstance(new, NewRequest)])
         since = self._listen()
-        for start in range(0, len(valid), BATCH):
-            batch = valid[start : start + BATCH]
-            with self._tracing.submitting(*(new for _, new in batch)) as traced:
+        for batch in batches([new for new in results if isinstance(new, NewRequest)]):
+            with self._tracing.submitting(*batch) as traced:
                 results_of_batch = self._accept.many(traced)
-            for (index, new), accepted in zip(batch, results_of_batch, strict=True):
+            for new, accepted, index in zip(batch, results_of_batch, places):  # noqa: B905 - the places go on
                 results[index] = self._handle_or_refusal(new, accepted, since)
         return results  # type: ignore[return-value]  # every NewRequest has been replaced
 

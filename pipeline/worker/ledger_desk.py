@@ -16,9 +16,14 @@ from pipeline.schemas import Status
 from pipeline.settings import Settings
 from pipeline.store.database import REFUSALS, Database
 from pipeline.store.ledger import Claim, Ended, Ending, RepeatableEnd, claim
+from pipeline.turn import size_of
 from pipeline.worker.held import Held
 
 log = structlog.get_logger(__name__)
+
+
+#: Bytes of what is kept at once: well within what Postgres takes in the time that a statement may, beside other work.
+HEAVIEST = 8 * 1024 * 1024
 
 
 class LedgerDesk:
@@ -33,7 +38,7 @@ class LedgerDesk:
         self._settings = settings
         self._giving_up = threading.Event()
         self.claim = Combiner(self._claim, rests=RESTS)
-        self._end_together = Combiner(self._end, refusals=REFUSALS, rests=RESTS)
+        self._end_together = Combiner(self._end, refusals=REFUSALS, rests=RESTS, weigh=_size, heaviest=HEAVIEST)
 
     def end(self, ending: Ending) -> Ending | None:
         """End an attempt. Returns the ending that took effect, None where the attempt had lost its claim.
@@ -92,3 +97,7 @@ class LedgerDesk:
         self._courier.tell(ended.outcomes)
         self._courier.carry(ended.publications)
         self._courier.archive([ended.crowded])
+
+
+def _size(ending: Ending) -> int:
+    return sum(size_of(one) for one in ending.messages)

@@ -10,6 +10,7 @@ import redis
 from celery import Celery
 from celery.signals import worker_init
 from psycopg_pool import ConnectionPool
+
 from stress.overhead.bare.schema import READ, WRITE
 from stress.overhead.bare.transport import broker_url
 from stress.overhead.load import WORK_SECONDS
