@@ -8,6 +8,7 @@ from dataclasses import replace
 from uuid import UUID
 
 import structlog
+from psycopg.errors import QueryCanceled
 
 from pipeline import signals
 from pipeline.combine import RESTS, Combiner
@@ -72,7 +73,17 @@ class LedgerDesk:
             held = self._held.fences()
             lost = [id_ for id_ in ids if id_ not in held] if tried else []
             tried = True
-            return claim(self._database, self._worker, ids, window=window, lost=lost)
+            return in_time(ids, lost)
+
+        def in_time(some: Sequence[UUID], lost: Sequence[UUID]) -> list[Claim]:
+            """In two halves where the contexts of all are more than Postgres reads in the time of a statement."""
+            try:
+                return claim(self._database, self._worker, some, window=window, lost=[i for i in lost if i in some])
+            except QueryCanceled:
+                if len(some) == 1:
+                    raise
+                half = len(some) // 2
+                return [*in_time(some[:half], lost), *in_time(some[half:], lost)]
 
         claims = self._database.until_available(commit, give_up=self._giving_up.is_set)
         signals.users_met([one.user_id for one in claims])

@@ -6,13 +6,15 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import UUID
 
 import pytest
+from psycopg.errors import QueryCanceled
 
 from pipeline import Client, Handle
 from pipeline.client import acceptance
 from pipeline.schemas import Message
-from pipeline.store.ledger import Ending, RepeatableEnd, accept
+from pipeline.store.ledger import Claim, Ending, RepeatableEnd, accept, claim
 from pipeline.worker import ledger_desk
 from tests.faults.test_lost_replies import Bench, answer_to, bench
 from tests.fleet import Fleet
@@ -48,6 +50,23 @@ def test_large_answers_are_kept_in_batches_that_postgres_takes_in_time(
         others_wait.set()
         assert all(one.result(PATIENCE) for one in (first, *rest))
     assert batches == [1, 2, 2, 1]
+
+
+def test_contexts_that_are_too_large_to_be_read_together_are_read_in_parts(
+    fleet: Fleet, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[int] = []
+
+    def hurried(database: Any, worker: UUID, ids: Sequence[UUID], **options: Any) -> list[Claim]:
+        batches.append(len(ids))
+        if len(ids) > 2:
+            raise QueryCanceled("canceling statement due to statement timeout")
+        return claim(database, worker, ids, **options)
+
+    monkeypatch.setattr(ledger_desk, "claim", hurried)
+    handles = [UUID(fleet.ask(conversation_id=f"c{n}", user_id=f"u{n}").id) for n in range(5)]
+    assert [one and one.id for one in bench.desk._claim(handles)] == handles
+    assert batches == [5, 2, 3, 1, 2]
 
 
 def test_many_large_texts_are_accepted_in_batches_that_postgres_takes_in_time(
