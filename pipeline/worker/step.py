@@ -55,7 +55,7 @@ class RuntimeStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ship
         # What has been imported stays: a full collection that walks over it stops every thread for 50 ms and more.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(COLLECT_AFTER)
+        gc.set_threshold(*COLLECT_AFTER)
         self.runtime.start()
         worker_shutting_down.connect(self._on_shutting_down, weak=False)
         del parent

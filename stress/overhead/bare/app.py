@@ -49,7 +49,7 @@ def open_ledger(**_: object) -> None:
     ledger.open(wait=True)
     gc.collect()
     gc.freeze()  # as the pipeline's workers do
-    gc.set_threshold(10_000)  # likewise
+    gc.set_threshold(10_000, 3, 2)  # likewise
 
 
 @app.task(name="bare.answer")
