@@ -162,7 +162,8 @@ class AttemptInterrupted(PipelineError):
 class Deferred(PipelineError):
     """No provider can take this call now: their breakers are open, or their limits spent.
 
-    `seconds` is how long it is until one may. Raised before anything was asked of any provider.
+    `seconds` is how long it is until one may. Of those that it was asked of, if any, each failed in a way that would
+    have been final, had no other been worth waiting for.
     """
 
     def __init__(self, reason: str, seconds: float) -> None:

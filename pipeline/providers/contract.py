@@ -78,7 +78,7 @@ class Provider(Protocol):
 
         However the call ends, `on_call` is given its record, once, before this returns or raises; and one for each
         provider tried, where there are several. Raises ProviderError, AttemptInterrupted within 0.3 s of the control
-        saying so, or Deferred when it has tried none.
+        saying so, or Deferred when it has tried none, or none that was worth a further attempt.
         """
 
     def close(self) -> None:

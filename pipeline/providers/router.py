@@ -11,6 +11,7 @@ from pipeline.errors import Deferred, ProviderError
 from pipeline.providers.breaker_state import Refusal
 from pipeline.providers.budget import Budgets
 from pipeline.providers.contract import Anew, CallControl, CallRequest, Completion, Provider
+from pipeline.providers.failures import Failures
 from pipeline.providers.gate.gate import Admission, Gate, Ticket, Verdict
 from pipeline.providers.gate.machine import Offer
 from pipeline.providers.measured import Measured, input_tokens
@@ -19,6 +20,7 @@ from pipeline.providers.room import MOMENT, Room
 from pipeline.providers.routing import Candidate, Draw, helpful, ordered
 from pipeline.providers.turns import Turns
 from pipeline.providers.verdict import Granted, verdict_of
+from pipeline.retry import RetryPolicy
 from pipeline.schemas import Call
 from pipeline.settings import Settings
 
@@ -59,6 +61,7 @@ class Router:
         self._providers = providers
         self._configured = settings.configured_providers
         self._settings = settings
+        self._policy = RetryPolicy.from_settings(settings)
         self._gate = gate
         self._budgets = budgets
         self._draw = draw
@@ -78,22 +81,20 @@ class Router:
         """As Provider.call. What fails where another provider may help is tried there, until the attempt is over."""
         left = self._candidates(request)
         text = _Text(on_text)
-        failed: list[str] = []
-        error: ProviderError | None = None
+        failures = Failures(self._policy)
         while left:
-            chosen = self._choose(left, seconds_for(self._settings, request.attempt), control, failed)
+            chosen = self._choose(left, seconds_for(self._settings, request.attempt), control, failures)
             if chosen is None:
                 break
             left.remove(chosen.candidate)
             try:
                 return self._ask(chosen, request, text, on_call, control)
             except ProviderError as fault:
-                error = fault
+                failures.add(chosen.candidate, fault)
                 left = helpful(fault, chosen.candidate, left) if control.seconds_left > 0 else []
-            failed.append(f"{chosen.candidate.name} failed: {error.reason}")
             text.begin_anew()
-        assert error is not None  # noqa: S101 - without one, `_choose` raises
-        raise error
+        assert failures.error is not None  # noqa: S101 - without one, `_choose` raises
+        raise failures.error
 
     def close(self) -> None:
         """Let go of what was told and not yet passed on. The providers are their registry's to close."""
@@ -115,35 +116,39 @@ class Router:
         return ordered(found, self._settings.routing, self._settings.region, self._draw)
 
     def _choose(
-        self, left: Sequence[Candidate], timeout: float, control: CallControl, failed: Sequence[str]
+        self, left: Sequence[Candidate], timeout: float, control: CallControl, failures: Failures
     ) -> Chosen | None:
         """The first that may be taken; None where there is none and a failure to be told. Raises Deferred, or
         ProviderError where every budget is spent."""
-        solvent = [one for one in left if not self._budgets.is_spent(one.name)]
-        broke = [
-            f"{one.name}: budget" for one in left if one not in solvent or (one.exhausted and not left[0].exhausted)
-        ]
+        asked = self._solvent(left)
+        broke = [f"{one.name}: budget" for one in left if one not in asked]
         seconds = min(timeout, control.seconds_left) + GRACE
-        offers = [Offer(one.place, sum(one.tokens), seconds) for one in solvent]
-        while solvent:
+        offers = [Offer(one.place, sum(one.tokens), seconds) for one in asked]
+        while asked:
             control.check()
             admission = self._gate.admit(offers)
-            if admission.ticket is None and not failed:
-                admission = self._patiently(solvent, offers, admission, control)
-            why_not = [f"{one.name}: {no.why}" for one, no in zip(solvent, admission.refusals, strict=False)]
+            if admission.ticket is None and not failures.retried:
+                admission = self._patiently(asked, offers, admission, control)
+            why_not = [f"{one.name}: {no.why}" for one, no in zip(asked, admission.refusals, strict=False)]
             if admission.ticket is not None:
                 place = admission.ticket.offer.provider
-                candidate = next(one for one in solvent if one.place == place)
-                return Chosen(candidate, admission.ticket, self._explained([*failed, *broke, *why_not]))
-            if failed:
+                candidate = next(one for one in asked if one.place == place)
+                return Chosen(candidate, admission.ticket, self._explained([*failures.told, *broke, *why_not]))
+            if failures.retried:
                 return None
-            soonest, no = _soonest(solvent, admission)
+            soonest, no = _soonest(asked, admission)
             if no.wait > WORTH_WAITING:
                 raise Deferred(no.why, self._turns.next(soonest, no.why, no.wait))
             _pause(no.wait, control)
-        if failed:
+        if failures.error is not None:
             return None
         raise ProviderError("budget", provider=left[0].name, detail="the day's budget is spent")
+
+    def _solvent(self, left: Sequence[Candidate]) -> list[Candidate]:
+        """Those with money left. One that says that its account is exhausted is asked where there is no other: it would
+        end a request that another can take in a moment."""
+        solvent = [one for one in left if not self._budgets.is_spent(one.name)]
+        return [one for one in solvent if not one.exhausted] or solvent
 
     def _patiently(
         self, solvent: Sequence[Candidate], offers: Sequence[Offer], admission: Admission, control: CallControl
