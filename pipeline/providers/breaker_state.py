@@ -123,7 +123,8 @@ class Breaker:
         if self.state != CLOSED:
             return False
         part = int(now * PARTS / rules.window)
-        self.window = [one for one in self.window if one[0] > part - PARTS]
+        # parts that lie ahead were counted under a shorter window: they would never end
+        self.window = [one for one in self.window if part - PARTS < one[0] <= part]
         if not self.window or self.window[-1][0] < part:
             self.window.append([part, 0, 0])
         self.window[-1][1 if failure is None else 2] += 1

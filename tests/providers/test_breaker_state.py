@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,6 +54,13 @@ def test_what_lies_behind_the_window_no_longer_counts() -> None:
     tell(breaker, NOW, *["timeout"] * 9)
     tell(breaker, NOW + 61, "timeout")
     assert breaker.state == "closed"
+
+
+def test_what_was_counted_under_a_shorter_window_does_not_count_for_ever_under_a_longer() -> None:
+    shorter, breaker = replace(RULES, window=RULES.window / 2), Breaker()
+    for _ in range(1000):
+        breaker.observe(shorter, NOW, None)
+    assert [breaker.observe(RULES, NOW + 1 + n, "timeout") for n in range(10)] == [False] * 9 + [True]
 
 
 def test_a_call_that_says_nothing_of_the_provider_is_not_counted() -> None:

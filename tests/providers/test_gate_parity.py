@@ -17,6 +17,8 @@ from pipeline.settings import ProviderSettings
 from tests.servers import Broker
 
 RULES = Rules(rate=0.5, min_calls=4, window=20.0, open_seconds=5.0, trials=2, ramp=4.0)
+#: What is set changes while the broker goes on.
+CHANGED = (RULES, replace(RULES, window=24.0), replace(RULES, window=7.0))
 LIMITS = (Limits(), Limits(concurrency=3), Limits(requests=8, tokens=900))
 PROVIDERS = [ProviderSettings(name=f"p{n}", base_url="http://127.0.0.1:1/v1", model="m") for n in range(3)]
 
@@ -28,12 +30,13 @@ class Players:
         self.random = random.Random(seed)
         self.under_way: list[Settlement] = []
         self._tickets = 0
+        self.rules = RULES
 
     def message(self) -> Message:
         over = [self.under_way.pop(self.random.randrange(len(self.under_way))) for _ in range(self._some())]
         asks = [self._ask() for _ in range(self.random.randrange(3))]
         resets = (self.random.randrange(3),) if self.random.random() < 0.02 else ()
-        return Message(RULES, LIMITS, tuple(asks), tuple(map(self._went, over)), resets)
+        return Message(self.rules, LIMITS, tuple(asks), tuple(map(self._went, over)), resets)
 
     def hear(self, message: Message, result: Result) -> None:
         for ask, reply in zip(message.asks, result.replies, strict=True):
@@ -85,7 +88,8 @@ def test_both_machines_say_the_same_to_the_same(broker: Broker, seed: int) -> No
     client = connect(broker.url, 5)
     script, machine, players = Script(client, PROVIDERS), Machine(3), Players(seed)
     now, states = 1_764_000_000.0, set()
-    for _ in range(500):
+    for number in range(500):
+        players.rules = CHANGED[number // 50 % len(CHANGED)]
         now = round(now + players.random.choice([0.0, 0.125, 0.5, 2.0]), 3)
         message = players.message()
         said, meant = script.run(message, now), machine.run(message, now)

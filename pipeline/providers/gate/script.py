@@ -54,7 +54,7 @@ end
 
 local function observe(i, failure)
   local b, part, kept = docs[i], math.floor(now * PARTS / window), {}
-  for _, one in ipairs(b.window) do if one[1] > part - PARTS then kept[#kept + 1] = one end end
+  for _, one in ipairs(b.window) do if one[1] > part - PARTS and one[1] <= part then kept[#kept + 1] = one end end
   if #kept == 0 or kept[#kept][1] < part then kept[#kept + 1] = {part, 0, 0} end
   local column = failure and 3 or 2
   kept[#kept][column] = kept[#kept][column] + 1
