@@ -45,7 +45,8 @@ local q = redis.call('HMGET', KEYS[1], 'depth', 'counted', 'accepted', 'asked', 
 local accepted = tonumber(q[3] or 0)
 local depth = q[1] and math.max(0, q[1] + accepted - q[2])
 
--- a slot of time counts until its last moment is a window ago
+-- a slot of time counts until its last moment is a window ago; one that lies ahead was counted under a shorter window,
+-- or by a clock that was set back, and says nothing of this one
 local slots = tonumber(ARGV[8])
 local span = window / slots
 local this = math.floor(now / span)
@@ -55,7 +56,7 @@ local function user(at)
   local one, known = {total = 0, added = 0, over = {}}, redis.call('HGETALL', KEYS[at])
   for i = 1, #known, 2 do
     local slot, size = tonumber(known[i]), tonumber(known[i + 1])
-    if slot + slots >= this then
+    if slot + slots >= this and slot <= this then
       one[#one + 1] = {slot = slot, size = size}
       one.total = one.total + size
     else

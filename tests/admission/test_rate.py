@@ -52,6 +52,15 @@ def test_what_is_no_rate_is_a_setting_that_says_so(text: str, monkeypatch: pytes
 # -- as it is kept ----------------------------------------------------------------------------------------------------
 
 
+def test_what_was_let_in_under_a_shorter_period_locks_nobody_out_under_a_longer(redis_client: redis.Redis) -> None:
+    assert let_in(tally(redis_client, "600/minute").look(["ada"] * 500).verdicts) == 500
+    longer = tally(redis_client, "400/hour")
+    assert let_in(longer.look(["ada"] * 401).verdicts) == 400
+    refused = longer.look(["ada"]).verdicts[0] / 1000
+    assert 3000 < refused <= 3600 * 1.05
+    assert let_in(tally(redis_client, "600/minute").look(["ada"] * 10).verdicts) == 10, "and back again"
+
+
 def test_no_stretch_of_time_brings_more_than_the_limit(redis_client: redis.Redis) -> None:
     """A counter that begins anew at each full second would let through twice as many around it."""
     limiter = tally(redis_client, "20/second")
