@@ -18,6 +18,9 @@ from pipeline.settings import ProviderSettings, Settings
 #: As the gauge `cite_agent_circuit_breaker_state` shows them.
 LEVELS = {CLOSED: 0, HALF_OPEN: 1, OPEN: 2}
 
+#: The last moment that can be shown in every zone, in seconds since the epoch.
+LATEST = datetime(9999, 12, 30, tzinfo=UTC).timestamp()
+
 
 @dataclass(frozen=True, slots=True)
 class BreakerFacts:
@@ -103,4 +106,5 @@ def _facts(
 
 
 def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+    """Whatever the broker holds: those who look on are shown something, and not an error."""
+    return datetime.fromtimestamp(max(0.0, min(seconds, LATEST)), UTC)

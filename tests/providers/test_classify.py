@@ -62,6 +62,12 @@ def test_an_error_in_mid_answer_is_read_like_any_other() -> None:
         ({"retry-after-ms": "x", "retry-after": "3"}, 3),
         ({"retry-after": "Sun, 01 Nov 2026 12:00:30 GMT"}, 30),
         ({"retry-after": "Sun, 01 Nov 2026 11:00:00 GMT"}, 0),
+        ({"retry-after": "1795867200000"}, 86_400),
+        ({"retry-after": "1e22"}, 86_400),
+        ({"retry-after-ms": "1795867200000"}, 86_400),
+        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, 86_400),
+        ({"retry-after": "Fri, 31 Dec 2026 23:59:59 +99999999999999999999"}, None),
+        ({"retry-after": "Fri, 31 Dec 2026 99999999999999999999:59:59 GMT"}, None),
         ({"retry-after": "Sun, 01 Nov 2026 13:00:30 GMT", "date": "Sun, 01 Nov 2026 13:00:00 GMT"}, 30),
     ],
 )
