@@ -73,6 +73,8 @@ class Breaker:
     ramping: bool = False
     #: [part's number, succeeded, failed], oldest first.
     window: list[list[int]] = field(default_factory=list)
+    #: Failures since the last success, while closed.
+    in_a_row: int = 0
     #: Trial calls under way, and when each is given up.
     trials: dict[str, float] = field(default_factory=dict)
     passed: int = 0
@@ -87,6 +89,7 @@ class Breaker:
             why=document.get("why"),
             ramping=document["ramping"],
             window=[list(part) for part in document.get("window") or []],
+            in_a_row=document.get("in_a_row") or 0,
             trials=dict(document.get("trials") or {}),
             passed=document["passed"],
         )
@@ -119,7 +122,8 @@ class Breaker:
         return not void and self.observe(rules, now, failure)
 
     def observe(self, rules: Rules, now: float, failure: str | None) -> bool:
-        """Count a call while closed. Returns whether that opened it."""
+        """Count a call while closed. Returns whether that opened it: where the share of failures is too high, or where
+        the last calls all failed, of which a minute of good ones before would make a small share."""
         if self.state != CLOSED:
             return False
         part = int(now * PARTS / rules.window)
@@ -128,11 +132,14 @@ class Breaker:
         if not self.window or self.window[-1][0] < part:
             self.window.append([part, 0, 0])
         self.window[-1][1 if failure is None else 2] += 1
+        self.in_a_row = 0 if failure is None else self.in_a_row + 1
         if failure is None:
             return False
         failed = sum(one[2] for one in self.window)
         total = failed + sum(one[1] for one in self.window)
-        if total < rules.min_calls or failed < rules.rate * total:
+        often = total >= rules.min_calls and failed >= rules.rate * total
+        dead = min(failed, self.in_a_row) >= rules.min_calls  # in a row, and all of them within the window
+        if not often and not dead:
             return False
         self._open(now, failure)
         return True
@@ -161,4 +168,4 @@ class Breaker:
         self.state, self.since, self.ramping = state, now, ramping
         self.epoch += 1
         self.passed = 0
-        self.window, self.trials = [], {}
+        self.window, self.in_a_row, self.trials = [], 0, {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,12 +39,34 @@ def test_the_tenth_failure_of_a_dead_provider_opens_it() -> None:
     assert breaker.admit(RULES, NOW + 12, 0.0, "next", 60) == Refusal("breaker_open", 18.0)
 
 
+@pytest.mark.parametrize("a_second", [1, 10, 50])
+def test_a_busy_provider_that_dies_costs_no_more_calls_than_an_idle_one(a_second: int) -> None:
+    breaker = Breaker()
+    for number in range(60 * a_second):
+        breaker.observe(RULES, NOW + number / a_second, None)
+    assert [breaker.observe(RULES, NOW + 60, "timeout") for _ in range(10)] == [False] * 9 + [True]
+
+
+def test_a_call_that_goes_well_between_failures_begins_their_row_anew() -> None:
+    breaker = Breaker()
+    tell(breaker, NOW, *[None] * 100, *["timeout"] * 9, None, *["timeout"] * 9)
+    assert breaker.state == "closed"
+
+
+def test_failures_in_a_row_that_lie_behind_the_window_do_not_count() -> None:
+    breaker = Breaker()
+    for minute in range(30):
+        tell(breaker, NOW + 61 * minute, "timeout")
+    assert breaker.state == "closed"
+
+
 @given(st.lists(st.booleans(), max_size=60))
-def test_it_opens_as_soon_as_half_of_ten_or_more_have_failed(failures: list[bool]) -> None:
+def test_it_opens_as_soon_as_half_of_ten_or_more_have_failed_or_the_last_ten(failures: list[bool]) -> None:
     breaker = Breaker()
     for count, failed in enumerate(failures, start=1):
         tell(breaker, NOW, "timeout" if failed else None)
-        opens = failed and count >= 10 and sum(failures[:count]) >= count / 2
+        so_far = failures[:count]
+        opens = failed and count >= 10 and (sum(so_far) >= count / 2 or all(so_far[-10:]))
         assert (breaker.state == "open") == opens
         if opens:
             break

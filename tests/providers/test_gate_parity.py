@@ -18,7 +18,7 @@ from tests.servers import Broker
 
 RULES = Rules(rate=0.5, min_calls=4, window=20.0, open_seconds=5.0, trials=2, ramp=4.0)
 #: What is set changes while the broker goes on.
-CHANGED = (RULES, replace(RULES, window=24.0), replace(RULES, window=7.0))
+CHANGED = (RULES, replace(RULES, rate=0.95, window=24.0), replace(RULES, window=7.0))
 LIMITS = (Limits(), Limits(concurrency=3), Limits(requests=8, tokens=900))
 PROVIDERS = [ProviderSettings(name=f"p{n}", base_url="http://127.0.0.1:1/v1", model="m") for n in range(3)]
 

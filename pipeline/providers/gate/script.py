@@ -29,7 +29,7 @@ local function breaker(i)
   if not docs[i] then
     local raw = raws[3 * i + 1]
     docs[i] = raw and cjson.decode(raw)
-      or {state = 'closed', epoch = 0, since = 0, ramping = false, window = {}, trials = {}, passed = 0}
+      or {state = 'closed', epoch = 0, since = 0, ramping = false, window = {}, in_a_row = 0, trials = {}, passed = 0}
   end
   return docs[i]
 end
@@ -42,7 +42,7 @@ end
 local function become(i, state, ramping)
   local b = docs[i]
   b.state, b.since, b.ramping, b.passed, b.window, b.trials = state, now, ramping, 0, {}, {}
-  b.epoch = b.epoch + 1
+  b.epoch, b.in_a_row = b.epoch + 1, 0
   dirty[i] = true
 end
 
@@ -58,11 +58,12 @@ local function observe(i, failure)
   if #kept == 0 or kept[#kept][1] < part then kept[#kept + 1] = {part, 0, 0} end
   local column = failure and 3 or 2
   kept[#kept][column] = kept[#kept][column] + 1
-  b.window, dirty[i] = kept, true
+  b.window, b.in_a_row, dirty[i] = kept, failure and (b.in_a_row or 0) + 1 or 0, true
   if not failure then return end
   local total, failed = 0, 0
   for _, one in ipairs(kept) do total, failed = total + one[2] + one[3], failed + one[3] end
-  if total >= least and failed >= rate * total then open(i, failure) end
+  local often, dead = total >= least and failed >= rate * total, math.min(failed, b.in_a_row) >= least
+  if often or dead then open(i, failure) end
 end
 
 local function settle_breaker(i, ticket, epoch, failure, void)
