@@ -62,7 +62,7 @@ class Spent:
         self.slots = {id_: until for id_, until in self.slots.items() if until > now}
         if limits.concurrency is not None and len(self.slots) >= limits.concurrency:
             return Refusal("concurrency", AGAIN)
-        self.seconds = [one for one in self.seconds if one[0] + 1 + MINUTE > now]
+        self._forget(now)
         if limits.requests is not None and (wait := self._wait(1, 1, limits.requests, now)):
             return Refusal("requests_per_minute", wait)
         if limits.tokens is not None and (wait := self._wait(2, tokens, limits.tokens, now)):
@@ -76,6 +76,7 @@ class Spent:
             self.slots[ticket] = now + seconds
         if limits.requests is not None or limits.tokens is not None:
             if not self.seconds or self.seconds[-1][0] < second:
+                self._forget(now)
                 self.seconds.append([second, 0, 0])
             self.seconds[-1][1] += 1
             self.seconds[-1][2] += tokens
@@ -89,6 +90,11 @@ class Spent:
                 one[2] = max(0, one[2] + more)
         if closed_for is not None:
             self.closed_until = max(self.closed_until, now + closed_for)
+
+    def _forget(self, now: float) -> None:
+        """Let go of what is more than a minute old. Reserving does it as well: nobody may ever ask, as with a gate that
+        only looks on."""
+        self.seconds = [one for one in self.seconds if one[0] + 1 + MINUTE > now]
 
     def _wait(self, column: int, amount: int, limit: int, now: float) -> float:
         """Seconds until there is room for `amount`; 0 where there is now."""

@@ -5,13 +5,32 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from prometheus_client import REGISTRY
 
-from pipeline.providers.simulator import Simulator
+from pipeline.errors import Deferred, ProviderError
+from pipeline.providers.gate.gate import PAUSE, Ticket, Verdict
+from pipeline.providers.gate.machine import Offer
+from pipeline.providers.simulator import Fault, Simulator
 from pipeline.providers.simulator.behaviour import Fixed
 from tests.providers.conftest import Route
 from tests.providers.routed import Routed, always, settled
 from tests.servers import Broker, eventually, quickest, seconds_of
+
+#: A call of 100 tokens.
+OFFER = Offer(0, 100, 30.0)
+
+
+def taken(one: Routed) -> Ticket:
+    ticket = one.gate.admit([OFFER]).ticket
+    assert ticket is not None
+    return ticket
+
+
+def why_not(one: Routed) -> str:
+    admission = one.gate.admit([OFFER])
+    assert admission.ticket is None
+    return admission.refusals[0].why
 
 
 def after_ten_failures(route: Route, simulators: list[Simulator]) -> Routed:
@@ -52,6 +71,35 @@ def test_with_the_broker_away_each_worker_takes_its_share_of_the_limits(
         replies = list(pool.map(lambda _: one.call().reply.provider, range(5)))
     assert sorted(replies) == ["p0", "p0", "p1", "p1", "p1"]
     assert REGISTRY.get_sample_value("cite_agent_circuit_breaker_local_total") == before + 5
+
+
+def test_what_the_fleet_let_in_counts_when_the_broker_goes_away(route: Route, broker: Broker) -> None:
+    one = route(1, providers=[{"max_concurrency": 3, "requests_per_minute": 5, "tokens_per_minute": 1000}])
+    tickets = [taken(one) for _ in range(3)]
+    broker.kill()
+    assert why_not(one) == "concurrency"
+    one.gate.settle(tickets[0], Verdict(tokens=40))
+    assert sum(second[2] for second in one.gate._machine.spent[0].seconds) == 240, "what was not used is given back"
+    one.gate.settle(taken(one), Verdict())
+    one.gate.settle(taken(one), Verdict())
+    assert why_not(one) == "requests_per_minute"
+
+
+def test_a_retry_after_that_is_heard_while_the_broker_is_away_is_told_when_it_is_back(
+    route: Route, simulators: list[Simulator], broker: Broker
+) -> None:
+    one, other = route(1), route(1)
+    one.call()
+    broker.kill()
+    simulators[0].script(Fault(kind="429", retry_after=60))
+    with pytest.raises(ProviderError, match="http_429"):
+        one.call()
+    broker.start()
+    time.sleep(PAUSE)  # it is asked again
+    for router in (one, other):
+        with pytest.raises(Deferred, match="retry_after"):
+            router.call()
+    assert simulators[0].counts.arrived == 2
 
 
 def test_a_broker_that_stood_still_holds_no_slot_for_a_call_that_went_on_without_it(

@@ -47,6 +47,13 @@ def test_a_reservation_is_set_right_by_what_was_used() -> None:
     assert spent.refusal(limits, NOW + 1, 71) is not None
 
 
+def test_no_more_than_a_minute_is_kept_of_calls_that_nobody_asked_for() -> None:
+    limits, spent = Limits(requests=5), Spent()
+    for second in range(1000):
+        spent.reserve(limits, NOW + second, "a", 1, 60)
+    assert len(spent.seconds) <= 61
+
+
 def test_a_call_over_the_whole_minutes_limit_goes_alone() -> None:
     limits, spent = Limits(tokens=100), Spent()
     assert spent.refusal(limits, NOW, 5000) is None

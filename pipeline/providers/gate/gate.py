@@ -27,7 +27,8 @@ PAUSE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """The right to make one call. `shared`: the fleet's gate gave it, and is to be told how the call went."""
+    """The right to make one call. `shared`: the fleet's gate gave it, and is to be told how the call went. The call is
+    counted in `second` by that gate's clock, and in `booked` by this worker's."""
 
     id: str
     offer: Offer
@@ -35,6 +36,7 @@ class Ticket:
     second: int
     trial: bool
     shared: bool
+    booked: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,9 @@ class Gate:
             self._note_back(shared=shared)
         if reply.taken is None:
             return Admission(None, reply.refusals)
-        ticket = Ticket(ask.ticket, ask.offers[reply.taken], reply.epoch, reply.second, reply.trial, shared)
+        offer = ask.offers[reply.taken]
+        booked = self._book(ask.ticket, offer) if shared else reply.second
+        ticket = Ticket(ask.ticket, offer, reply.epoch, reply.second, reply.trial, shared, booked)
         return Admission(ticket, reply.refusals)
 
     def settle(self, ticket: Ticket, verdict: Verdict) -> None:
@@ -111,7 +115,7 @@ class Gate:
         )
         if ticket.shared:
             self._shared.settle(settlement, self._patience(ticket, verdict))
-        self._settle_locally(settlement, counted=not ticket.shared)
+        self._settle_locally(settlement, ticket)
 
     def _patience(self, ticket: Ticket, verdict: Verdict) -> float:
         """Seconds that the fleet may go without knowing how a call went."""
@@ -127,7 +131,8 @@ class Gate:
         self._client.close()
 
     def _run_shared(self, asks: Sequence[Ask], settlements: Sequence[Settlement]) -> Result:
-        result = self._script.run(Message(self._rules, self._limits, tuple(asks), tuple(settlements)))
+        told = (*settlements, *self._heard_meanwhile()) if self._away else tuple(settlements)
+        result = self._script.run(Message(self._rules, self._limits, tuple(asks), told))
         self._tell(result.changes)
         return result
 
@@ -140,15 +145,25 @@ class Gate:
         self._tell(result.changes)
         return result.replies[0]
 
-    def _settle_locally(self, settlement: Settlement, *, counted: bool) -> None:
+    def _heard_meanwhile(self) -> Sequence[Settlement]:
+        """What providers asked for while the broker was away: it is told before it lets in the first call again."""
+        with self._lock:
+            return self._machine.closings(self._clock())
+
+    def _book(self, id_: str, offer: Offer) -> int:
+        """Count what the fleet's gate let in against this worker's share, should the broker go away meanwhile."""
+        with self._lock:
+            return self._machine.book(self._limits[offer.provider], id_, offer, self._clock())
+
+    def _settle_locally(self, settlement: Settlement, ticket: Ticket) -> None:
         """This worker's own gate looks on while the fleet's is in force, so that it knows a dead provider at once."""
         changes: tuple[Change, ...] = ()
         with self._lock:
             now = self._clock()
-            if counted:
+            if not ticket.shared:
                 changes = self._machine.run(Message(self._rules, self._limits, settlements=(settlement,)), now).changes
             else:
-                self._machine.look_on(self._rules, settlement, now)
+                self._machine.look_on(self._rules, settlement, now, ticket.booked)
         self._tell(changes)
 
     def _may_ask(self) -> bool:

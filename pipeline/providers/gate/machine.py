@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.providers.breaker_state import CLOSED, HALF_OPEN, Breaker, Refusal, Rules
+from pipeline.providers.breaker_state import ANY, CLOSED, HALF_OPEN, Breaker, Refusal, Rules
 from pipeline.providers.limits import Limits, Spent
 
 
@@ -136,15 +136,26 @@ class Machine:
         replies = tuple(self._reply(message, ask, now) for ask in message.asks)
         return Result(replies, tuple(self._changes))
 
-    def look_on(self, rules: Rules, one: Settlement, now: float) -> None:
-        """Learn from a call that another machine let in. One that goes well when trials may begin closes a breaker: the
-        other machine has tried already."""
+    def book(self, limits: Limits, id_: str, offer: Offer, now: float) -> int:
+        """Count a call that another machine let in. Returns the second that it is counted in."""
+        return self.spent[offer.provider].reserve(limits, now, id_, offer.tokens, offer.seconds)
+
+    def look_on(self, rules: Rules, one: Settlement, now: float, booked: int) -> None:
+        """Learn from a call that another machine let in, `booked` here in that second. One that goes well when trials
+        may begin closes a breaker: the other machine has tried already."""
         breaker = self.breakers[one.provider]
         if not one.void:
             if one.failure is None and breaker.state != CLOSED and now >= breaker.since + rules.open_seconds:
                 breaker.reset(now)
             breaker.observe(rules, now, one.failure)
-        self.spent[one.provider].settle(now, one.ticket, one.second, 0, one.closed_for)
+        self.spent[one.provider].settle(now, one.ticket, booked, one.more, one.closed_for)
+
+    def closings(self, now: float) -> list[Settlement]:
+        """What tells another machine which providers have asked to be left alone, and for how long from now."""
+        left = ((place, spent.closed_until - now) for place, spent in enumerate(self.spent))
+        return [
+            Settlement(place, "", ANY, None, void=True, second=0, more=0, closed_for=n) for place, n in left if n > 0
+        ]
 
     def _reply(self, message: Message, ask: Ask, now: float) -> Reply:
         refusals: list[Refusal] = []
