@@ -5,6 +5,7 @@ The docstring of a class is its default message.
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any
 
 
@@ -44,7 +45,12 @@ class NotAdmitted(PipelineError):
 
     def __init__(self, message: str, retry_after: float) -> None:
         self.retry_after = retry_after
-        super().__init__(f"{message}; try again in {retry_after:.3g} s")
+        super().__init__(f"{message}; try again in {_rounded_up(retry_after)} s")
+
+
+def _rounded_up(seconds: float) -> str:
+    """In plain digits, and never less: whoever comes at the time told is not too early."""
+    return f"{ceil(seconds * 10) / 10:g}" if seconds < 10 else str(ceil(seconds))
 
 
 class RateLimited(NotAdmitted):

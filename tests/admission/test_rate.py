@@ -49,6 +49,13 @@ def test_what_is_no_rate_is_a_setting_that_says_so(text: str, monkeypatch: pytes
     current.cache_clear()
 
 
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(3599.4, "3600 s"), (86_000.0, "86000 s"), (10.0, "10 s"), (1.004, "1.1 s"), (0.2, "0.2 s")]
+)
+def test_a_refusal_tells_in_plain_digits_when_to_come_again_and_never_too_early(seconds: float, told: str) -> None:
+    assert str(RateLimited("5/day", seconds)) == f"user_id: this user has used up 5/day; try again in {told}"
+
+
 # -- as it is kept ----------------------------------------------------------------------------------------------------
 
 
