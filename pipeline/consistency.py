@@ -42,11 +42,29 @@ def check(settings: Settings) -> None:
         )
     _check_scheme("database_url", settings.database_url, DATABASE_SCHEMES)
     _check_scheme("broker_url", settings.broker_url, BROKER_SCHEMES)
+    _check_time_outs(settings)
     _check_archiving(settings)
     _check_storage(settings.cold_storage_url)
     names = [provider.name for provider in settings.providers]
     if len(names) != len(set(names)):
         raise ValueError(f"CITE_AGENT_PROVIDERS: each needs a name of its own, got {names}")
+    for provider in settings.providers:
+        if provider.daily_budget is not None and not (provider.input_price or provider.output_price):
+            raise ValueError(
+                f"CITE_AGENT_PROVIDERS: daily_budget of {provider.name!r} is never spent without prices; give "
+                "input_price and output_price, or leave the budget out"
+            )
+
+
+def _check_time_outs(settings: Settings) -> None:
+    granted = min(("provider_first_token_timeout", "provider_timeout"), key=lambda name: float(getattr(settings, name)))
+    needed = getattr(settings, granted)
+    for name, seconds in (("run_timeout", settings.run_timeout), ("deadline", settings.deadline)):
+        if seconds < needed:
+            raise ValueError(
+                f"CITE_AGENT_{name.upper()}: {name} ({seconds:g} s) must be at least {granted} ({needed:g} s), or a "
+                f"provider that hangs is never held to be at fault: raise it, or lower CITE_AGENT_{granted.upper()}"
+            )
 
 
 def _check_archiving(settings: Settings) -> None:

@@ -116,6 +116,17 @@ def test_a_lease_of_two_heartbeats_is_enough(monkeypatch: pytest.MonkeyPatch) ->
     assert read(monkeypatch, lease="6").lease == 6
 
 
+@pytest.mark.parametrize("name", ["run_timeout", "deadline"])
+def test_a_limit_that_cuts_calls_off_before_their_provider_is_late_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    message = refusal(monkeypatch, **{name: "29.5"})
+    assert f"CITE_AGENT_{name.upper()}: {name} (29.5 s) must be at least provider_first_token_timeout (30 s)" in message
+    for limit in ("provider_first_token_timeout", "provider_timeout"):
+        with monkeypatch.context() as lowered:
+            assert getattr(read(lowered, **{name: "29.5", limit: "29"}), name) == 29.5
+
+
 @pytest.mark.parametrize(
     ("wrong", "names"),
     [
@@ -162,6 +173,13 @@ def test_two_providers_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) 
 
 
 # -- where they come from ---------------------------------------------------------------------------------------------
+
+
+def test_a_budget_that_nothing_is_counted_against_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = {**PROVIDERS[0], "daily_budget": 5}
+    message = refusal(monkeypatch, providers=json.dumps([budget]))
+    assert "CITE_AGENT_PROVIDERS: daily_budget of 'first' is never spent without prices; give input_price" in message
+    assert read(monkeypatch, providers=json.dumps([{**budget, "output_price": 1}])).providers[0].daily_budget == 5
 
 
 def test_a_file_named_env_is_read_and_variables_beat_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

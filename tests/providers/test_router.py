@@ -207,7 +207,7 @@ def test_a_slot_ends_by_itself_soon_after_the_time_out_of_its_call(route: Route,
 
 
 def test_a_spent_budget_is_routed_around_and_where_nobody_has_any_left_refused(route: Route) -> None:
-    one = route(providers=[{"daily_budget": 1.5}, {"daily_budget": 2.0}])
+    one = route(providers=[{"daily_budget": 1.5, "output_price": 1.0}, {"daily_budget": 2.0, "output_price": 1.0}])
     one.spent["p0"] = 1.5
     assert one.call().reply.provider == "p1"
     assert one.calls[-1].choice == "by order; p0: budget"
