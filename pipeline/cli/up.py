@@ -14,6 +14,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.cli.commands import MISUSE
+from pipeline.cli.exits import FAILED, MISUSED
 from pipeline.errors import PipelineError
 from pipeline.local import scraping
 from pipeline.local.errors import StackInterrupted
@@ -22,7 +24,9 @@ from pipeline.local.stack import FLOWER_USER, LocalStack, Parts
 #: Columns of the output where it does not go to a terminal.
 PLAIN_WIDTH = 80
 
-Data = Annotated[Path | None, typer.Option(help="Folder of the data; ~/.cite_agent/data when not given.")]
+Data = Annotated[
+    Path | None, typer.Option(help="Folder of its data, new or its own; ~/.cite_agent/data when not given.")
+]
 Workers = Annotated[int, typer.Option(min=1, help="Workers that answer requests.")]
 
 
@@ -47,7 +51,7 @@ def up(data: Data = None, workers: Workers = 2) -> None:
         pass  # by a Ctrl-C before it was ready
     except PipelineError as fault:
         console.print(f"{fault}", style="red", markup=False, highlight=False)
-        raise typer.Exit(1) from None
+        raise typer.Exit(MISUSED if isinstance(fault, MISUSE) else FAILED) from None
     _say(console, "Stopped; the next `pipeline up` finds the data")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.errors import PipelineError
+from pipeline.errors import ConfigurationError, PipelineError
 
 
 class LocalStackError(PipelineError):
@@ -24,6 +24,14 @@ class DataInUse(LocalStackError):
             f"another stack (process {pid or 'unknown'}) runs on {data}; "
             "stop it first, or give this one a data folder of its own"
         )
+
+
+class DataRefused(LocalStackError, ConfigurationError):
+    """The folder is not one for a stack's data; nothing in it was touched."""
+
+    def __init__(self, data: Path, why: str) -> None:
+        self.data = data
+        super().__init__(f"--data {data}: {why}; name a new or an empty folder, or one that a stack has made")
 
 
 class NotReady(LocalStackError):

@@ -10,18 +10,44 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.local.accounts import Account
-from pipeline.local.errors import DataInUse
+from pipeline.local.errors import DataInUse, DataRefused
 
 #: A socket's path may have 103 bytes on macOS, 107 on Linux.
 SOCKET_PATH_LIMIT = 100
 #: The longest name that a server gives its socket.
 LONGEST_SOCKET = ".s.PGSQL.5432"
 PREFIX = "cap-"
+#: The file by which a data folder is known as ours.
+MARK = ".cite_agent-data"
+#: What a file system has at its root from the first.
+LOST_AND_FOUND = "lost+found"
+#: What a stack of a version that left no mark has at least left beside its lock.
+TRACES = ("postgres/PG_VERSION", "valkey/appendonlydir", "logs/postgres.log", "logs/valkey.log", "logs/worker1.log")
 
 
 def default_data() -> Path:
     """Where a stack keeps its data when it is not told."""
     return Path.home() / ".cite_agent" / "data"
+
+
+def claim(data: Path) -> Path:
+    """The folder of a stack's data, made for us alone where it is missing, and marked as ours.
+
+    One that is there keeps its mode. Raises DataRefused for one that holds what is not ours, or cannot be used.
+    """
+    try:
+        if not data.exists():
+            data.mkdir(parents=True, mode=0o700)
+        elif not _is_ours(data) and any(entry.name != LOST_AND_FOUND for entry in data.iterdir()):
+            raise DataRefused(data, "it holds files that are not a stack's")
+        (data / MARK).touch(mode=0o600)
+    except OSError as fault:
+        raise DataRefused(data, fault.strerror or str(fault)) from fault
+    return data
+
+
+def _is_ours(data: Path) -> bool:
+    return (data / MARK).exists() or ((data / "lock").is_file() and any((data / trace).exists() for trace in TRACES))
 
 
 def private(folder: Path, account: Account | None = None) -> Path:
@@ -53,8 +79,8 @@ class DataLock:
         self._sockets: list[Path] = []
 
     def acquire(self) -> None:
-        """Take the folder. Raises DataInUse while another process has it."""
-        file = (private(self._data) / "lock").open("a+")
+        """Take the folder. Raises DataInUse while another process has it, DataRefused for one that is not for us."""
+        file = (claim(self._data) / "lock").open("a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -18,6 +19,8 @@ HOST = "127.0.0.1"
 WORKER_READY = " ready."
 #: Slots of the worker for what nobody waits for.
 UPKEEP_SLOTS = 4
+#: Every name that a program of a stack has, and so has its log.
+NAMES = re.compile(r"postgres|valkey|simulator|worker[0-9]+|upkeep|exporter|beat|flower")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,11 @@ class Roster:
     def log(self, name: str) -> Path:
         """Where that program's output goes."""
         return self.data / "logs" / f"{name}.log"
+
+
+def is_ours(name: str) -> bool:
+    """Whether a program of a stack has that name."""
+    return NAMES.fullmatch(name) is not None
 
 
 def answers(port: int, path: str) -> Callable[[Program], bool]:

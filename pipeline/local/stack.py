@@ -15,8 +15,10 @@ from types import TracebackType
 from typing import Self
 
 import structlog
+from sqlalchemy.exc import OperationalError
 
 from pipeline import stackfile
+from pipeline.errors import LedgerUnavailable
 from pipeline.local import accounts, folders, roster, scraping
 from pipeline.local.announcement import announce, refuse_second, withdraw
 from pipeline.local.postgres import Postgres
@@ -93,7 +95,8 @@ class LocalStack:
     def start(self) -> None:
         """Start all of it and wait until it is ready; what was started is stopped again where something fails.
 
-        Raises DataInUse, NotReady, StackInterrupted, or another LocalStackError.
+        Raises DataInUse, DataRefused, NotReady, StackInterrupted, or another LocalStackError; LedgerUnavailable for a
+        configured Postgres that does not answer.
         """
         self.start_serving()
         self.start_operating()
@@ -107,7 +110,7 @@ class LocalStack:
             self._clear_logs()
             self._start_servers()
             self.report("Bringing the database up to date")
-            migrate.upgrade(self.database_url)
+            self._upgrade()
             self._start_answering()
             if self._announced:
                 announce(self._addresses())
@@ -183,6 +186,13 @@ class LocalStack:
         self.database_url = given_database.get_secret_value() if given_database else postgres.url
         self.broker_url = given_broker.get_secret_value() if given_broker else valkey.url
 
+    def _upgrade(self) -> None:
+        try:
+            migrate.upgrade(self.database_url)
+        except OperationalError as fault:
+            why = " ".join(str(fault.orig).split())
+            raise LedgerUnavailable(f"CITE_AGENT_DATABASE_URL: {why}") from fault
+
     def _start_answering(self) -> None:
         if self.parts.simulator and not self.settings.providers:
             port = roster.free_port()
@@ -250,7 +260,8 @@ class LocalStack:
 
     def _clear_logs(self) -> None:
         for old in folders.private(self.data / "logs").glob("*.log"):
-            old.unlink()
+            if roster.is_ours(old.stem):
+                old.unlink()
 
     def __enter__(self) -> Self:
         self.start()

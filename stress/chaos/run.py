@@ -12,6 +12,7 @@ from random import Random
 
 from pipeline import Client
 from pipeline.cli.demo.alone import alone
+from pipeline.local import folders
 from pipeline.local.stack import LocalStack, Parts
 from pipeline.store.database import Database
 from stress import integrity
@@ -53,7 +54,7 @@ def run(asked: Chaos) -> Report:
 def _stack(asked: Chaos, screen: Screen) -> Iterator[tuple[Target, dict[str, Volume], str]]:
     """A stack whose folders, where that can be, are file systems of their own. Only the plan's settings reach it."""
     with alone() as folder:
-        data = folder / "data"
+        data = folders.claim(folder / "data")  # before it holds what is mounted there
         chosen = {f"CITE_AGENT_{name.upper()}": value for name, value in asked.plan.settings.items()}
         os.environ.update(chosen | {"CITE_AGENT_COLD_STORAGE_URL": str(data / "archives")})
         parts = Parts(workers=asked.plan.workers, flower=False)

@@ -20,6 +20,8 @@ import pytest
 import redis
 
 from pipeline import stackfile
+from pipeline.errors import LedgerUnavailable
+from pipeline.local import folders
 from pipeline.local.errors import DataInUse, LocalStackError, StackInterrupted
 from pipeline.local.process import all_gone
 from pipeline.local.stack import LocalStack
@@ -95,6 +97,26 @@ def test_a_state_file_whose_process_number_was_used_again_is_no_obstacle(tmp_pat
             stack.simulator_url,
             cold_storage_url=str(tmp_path / "data" / "archives"),
         )
+
+
+def test_a_start_takes_away_no_log_but_its_own(tmp_path: Path) -> None:
+    logs = folders.private(folders.claim(tmp_path / "data") / "logs")
+    for name in ("mine", "worker", "worker12", "beat"):
+        (logs / f"{name}.log").touch()
+    with stack_on(tmp_path / "data"):
+        assert {path.stem for path in logs.iterdir()} == {"mine", "worker", "valkey", "postgres", "simulator"}
+
+
+def test_a_postgres_that_does_not_answer_is_told_by_its_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CITE_AGENT_DATABASE_URL", "postgresql://me:hunter2@127.0.0.1:1/nothing")
+    stack = stack_on(tmp_path / "data")
+    with pytest.raises(LedgerUnavailable, match=r"CITE_AGENT_DATABASE_URL: .*127\.0\.0\.1") as raised:
+        stack.start()
+    assert "hunter2" not in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 1
+    assert not any(program.alive for program in stack.programs)
 
 
 def test_servers_that_are_configured_are_used_and_not_started(

@@ -103,6 +103,17 @@ def test_up_on_data_in_use_says_who_uses_them(tmp_path: Path, monkeypatch: pytes
     assert f"another stack (process {os.getpid()}) runs on {tmp_path}" in refused.output
 
 
+def test_up_on_a_folder_of_the_users_says_what_to_name_instead(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    app = typer.Typer()
+    app.command()(up_command)
+    for data in (tmp_path, tmp_path / "file"):
+        refused = CliRunner().invoke(app, ["--data", str(data)])
+        assert refused.exit_code == 2
+        assert "name a new or an empty folder" in refused.output
+        assert len(refused.output.splitlines()) == 1
+
+
 def assert_flower_wants_its_password(line: str) -> None:
     found = re.search(r"http://(.*):(\d+)  user (\S+), password (\S+)", line)
     assert found is not None
