@@ -16,7 +16,7 @@ from stress.evidence import Evidence
 from stress.latency import Spread
 from stress.plan import Closed
 from stress.probe import Series
-from stress.report.figures import Memory, Mistake, Producer, Report, Requests
+from stress.report.figures import REPLACED, Memory, Mistake, Producer, Report, Requests
 from stress.report.series import series
 from stress.report.single import single_figures
 from stress.run import Run
@@ -72,7 +72,13 @@ def conclude(run: Run) -> Report:
 def judge(report: Report, required: Iterable[Threshold]) -> list[Verdict]:
     """Each threshold against the report's figures."""
     figures = single_figures(report)
-    return [threshold.judge(figures) for threshold in required]
+    return [threshold.judge(figures, unmeasured=_why_not(report, threshold.figure)) for threshold in required]
+
+
+def _why_not(report: Report, figure: str) -> str:
+    """What kept that figure from being measured, where it is known."""
+    replaced = report.memory is not None and report.memory.replaced
+    return REPLACED if replaced and figure.startswith("memory_") else ""
 
 
 def _report(run: Run, known: Evidence, found: integrity.Integrity, broken: list[str]) -> Report:
@@ -169,6 +175,8 @@ def _memory(run: Run) -> Memory | None:
     seen = run.memory.series.seen("memory")
     if not seen:
         return None
+    # a chaos run kills workers itself
+    replaced = run.sizes.replaced and not run.faults
     marks = run.batch_memory
     whole = [mark for mark in marks if mark is not None]
     batches = [after - before for before, after in itertools.pairwise(whole)]
@@ -176,8 +184,9 @@ def _memory(run: Run) -> Memory | None:
         start=seen[0][1],
         peak=max(value for _, value in seen),
         end=seen[-1][1],
-        batches=batches if len(whole) == len(marks) and len(batches) > 1 else (),
-        slope=slope([sample for sample in seen if sample[0] >= run.start]),
+        batches=batches if len(whole) == len(marks) and len(batches) > 1 and not replaced else (),
+        slope=None if replaced else slope([sample for sample in seen if sample[0] >= run.start]),
+        replaced=replaced,
     )
 
 

@@ -35,9 +35,27 @@ def depth(database: Database) -> Look:
     return dict(zip(("waiting", "running", "retrying"), map(float, row), strict=True))
 
 
-def memory(workers: Roots) -> Look:
-    """The workers' summed proportional set size, in bytes; not measured where none can be seen."""
-    return {"memory": _of(workers, lambda roots: megabytes(roots) * 1e6)}
+class Memory:
+    """Looks at the workers' summed proportional set size, in bytes; not measured where none can be seen.
+
+    `replaced`: whether some look found other workers than the first. What a worker held goes with it, and so the
+    sum then says nothing of how memory grew.
+    """
+
+    def __init__(self, workers: Roots) -> None:
+        self.replaced = False
+        self._workers = workers
+        self._first: frozenset[psutil.Process] | None = None
+
+    def __call__(self) -> Look:
+        return {"memory": _of(self._noted, lambda roots: megabytes(roots) * 1e6)}
+
+    def _noted(self) -> Sequence[psutil.Process] | None:
+        found = self._workers()
+        if found is not None:
+            self._first = frozenset(found) if self._first is None else self._first
+            self.replaced |= self._first != frozenset(found)
+        return found
 
 
 def cpu(parts: Mapping[str, Roots]) -> Look:

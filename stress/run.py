@@ -64,7 +64,8 @@ class Run:
         self.recorder = Recorder(open_model=isinstance(self.plan.load, Open))
         every = self.plan.look_every or (EVERY_LONG if _length(self.plan) > LONG else EVERY)
         self.queue = Probe("queue", lambda: looks.depth(self.database), every)
-        self.memory = Probe("memory", lambda: looks.memory(self.target.workers), every)
+        self.sizes = looks.Memory(self.target.workers)
+        self.memory = Probe("memory", self.sizes, every)
         self.cpu = Probe("cpu", lambda: looks.cpu(self._parts()), CPU_EVERY)
         self._producers: Sequence[psutil.Process] = ()
         self._stopped = False

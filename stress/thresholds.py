@@ -24,11 +24,12 @@ _FORM = re.compile(r"\s*([a-z]\w*)\s*(<=|>=|<|>|=)\s*(-?[\d.]+)\s*([A-Za-z%]*)\s
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A threshold and what was measured; None was not measured, and holds nothing."""
+    """A threshold and what was measured; None was not measured, and holds nothing. `why` it was not, where known."""
 
     text: str
     measured: float | None
     passed: bool
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,12 @@ class Threshold:
         except ValueError:
             raise ValueError(f"threshold {text!r}: {number!r} is no number") from None
 
-    def judge(self, figures: Mapping[str, float | None]) -> Verdict:
-        """Whether it held. A figure that the report lacks was not measured."""
+    def judge(self, figures: Mapping[str, float | None], *, unmeasured: str = "") -> Verdict:
+        """Whether it held. A figure that the report lacks was not measured; `unmeasured` says why, if so."""
         measured = figures.get(self.figure)
-        return Verdict(self.text, measured, measured is not None and RELATIONS[self.relation](measured, self.limit))
+        if measured is None:
+            return Verdict(self.text, None, passed=False, why=unmeasured)
+        return Verdict(self.text, measured, RELATIONS[self.relation](measured, self.limit))
 
 
 def thresholds(*texts: str) -> tuple[Threshold, ...]:

@@ -20,6 +20,9 @@ VERSION = 1
 #: What growth of memory by the first batch counts as at least: below it is noise, and a ratio to it means nothing.
 LEAST_GROWTH = 2e6
 
+#: Why growth of memory was not measured.
+REPLACED = "a worker was replaced"
+
 
 @dataclass(frozen=True, slots=True)
 class Requests:
@@ -38,17 +41,21 @@ class Requests:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The workers' summed PSS. `batches` has the growth of each batch, where there were several."""
+    """The workers' summed PSS. `batches` has the growth of each batch, where there were several.
+
+    `replaced`: they were not the same ones throughout, so that how it grew was not measured.
+    """
 
     start: float
     peak: float
     end: float
     batches: Sequence[float] = ()
     slope: Slope | None = None
+    replaced: bool = False
 
     @property
-    def growth(self) -> float:
-        return self.end - self.start
+    def growth(self) -> float | None:
+        return None if self.replaced else self.end - self.start
 
     @property
     def acceleration(self) -> float | None:

@@ -68,7 +68,7 @@ def _verdict(report: Report) -> Iterator[str]:
         (
             "held" if verdict.passed else "BROKEN",
             verdict.text,
-            "not measured" if verdict.measured is None else text.shown(verdict.text, verdict.measured),
+            text.measured(verdict),
         )
         for verdict in report.verdicts
     ]
@@ -86,7 +86,8 @@ def _tiles(report: Report) -> Iterator[tuple[str, str]]:
     yield "latency p95", text.duration(latency.p95) if latency else "-"
     yield "latency p99", text.duration(latency.p99) if latency else "-"
     yield "deepest queue", "not measured" if report.depth_max is None else f"{report.depth_max:.0f}"
-    yield "memory growth", text.megabytes(report.memory.growth) if report.memory else "not measured"
+    growth = report.memory.growth if report.memory else None
+    yield "memory growth", "not measured" if growth is None else text.megabytes(growth)
 
 
 def _tile(name: str, value: str) -> str:

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 
 from stress.latency import Spread
-from stress.report.figures import Grid, Mistake, Report
+from stress.report.figures import REPLACED, Grid, Mistake, Report
 from stress.thresholds import Verdict
 
 WIDTH = 80
@@ -32,8 +32,14 @@ def _verdict(report: Report) -> Iterator[str]:
 
 def line(verdict: Verdict) -> str:
     """One threshold, and what was measured."""
-    measured = "not measured" if verdict.measured is None else shown(verdict.text, verdict.measured)
-    return f"{'pass' if verdict.passed else 'FAIL'}  {verdict.text:<30} {measured}"
+    return f"{'pass' if verdict.passed else 'FAIL'}  {verdict.text:<30} {measured(verdict)}"
+
+
+def measured(verdict: Verdict) -> str:
+    """What it was, in its threshold's unit, or why it is not known."""
+    if verdict.measured is None:
+        return f"not measured: {verdict.why}" if verdict.why else "not measured"
+    return shown(verdict.text, verdict.measured)
 
 
 def shown(threshold: str, value: float) -> str:
@@ -158,9 +164,9 @@ def _memory(report: Report) -> str:
     memory = report.memory
     if memory is None:
         return "not measured"
+    growth = f"not measured: {REPLACED}" if memory.growth is None else megabytes(memory.growth)
     said = (
-        f"start {megabytes(memory.start)}, peak {megabytes(memory.peak)}, end {megabytes(memory.end)}, "
-        f"growth {megabytes(memory.growth)}"
+        f"start {megabytes(memory.start)}, peak {megabytes(memory.peak)}, end {megabytes(memory.end)}, growth {growth}"
     )
     if memory.batches:
         said += f"; by batch {', '.join(f'{size / 1e6:+.1f}' for size in memory.batches)} MB"

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from stress.conclude import conclude
 from stress.load.recorder import Seen
 from stress.plan import Closed, Open, Plan, Stage
-from stress.report.figures import Report
+from stress.report.figures import FaultSpan, Report
+from stress.report.text import text
 from stress.run import Run, execute
 from stress.target import Target
 from stress.thresholds import thresholds
@@ -128,6 +129,21 @@ def test_a_request_that_its_caller_was_told_is_refused_is_found_unless_nobody_co
     copy.recorder.errors = {told: Seen(1, 0.0, 0.0)}
     copy.recorder.outcomes = copy.recorder.outcomes + Counter(refused=1)
     assert broken(conclude(copy)) & {"unheard"} == found
+
+
+def test_growth_of_memory_is_not_measured_where_a_worker_was_replaced_but_by_the_runs_own_faults(copy: Run) -> None:
+    copy.plan = replace(copy.plan, thresholds=thresholds("memory_growth < 500 MB", "memory_acceleration < 2"))
+    copy.batch_memory = [1e8, 1e8, 1e8]
+    assert conclude(copy).passed
+    copy.sizes = copy_of(copy.sizes)
+    copy.sizes.replaced = True
+    report = conclude(copy)
+    assert broken(report) == {"memory_growth", "memory_acceleration"}
+    said = " ".join(text(report).split())
+    assert "FAIL memory_growth < 500 MB not measured: a worker was replaced" in said
+    assert "growth not measured: a worker was replaced" in said
+    copy.faults = [FaultSpan("worker_killed_full", 0.0, 1.0)]
+    assert conclude(copy).passed
 
 
 def test_a_stall_that_callers_wait_out_is_found_and_fills_the_corrected_percentiles(target: Target) -> None:
