@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
@@ -75,11 +76,19 @@ class Scene:
         """Have the provider behave so from its next call on."""
         self.target.play(level.behaviour(self.seed, **more))
 
-    def enough(self, look: Callable[[], Touched], least: float = WANTED, most: float = float("inf")) -> Touched:
+    def enough(self, look: Callable[[], Touched], least: float = WANTED, most: float = math.inf) -> Touched:
         """What would be touched, as soon as that many requests would; whatever there is when patience ends."""
         end = time.monotonic() + PATIENCE
         while not least <= len(found := look()) <= most and time.monotonic() < end:
             time.sleep(POLL)
+        return found
+
+    def at_level(self, look: Callable[[], Touched], least: float, most: float = math.inf) -> Touched:
+        """The same, for a fault that is none at another level: it strikes at once. Raises CannotStrike at any other."""
+        found = self.enough(look, least, most)
+        if not least <= len(found) <= most:
+            wanted = f"at least {math.ceil(least)}" if most == math.inf else f"{math.ceil(least)} to {math.floor(most)}"
+            raise CannotStrike(f"{len(found)} requests to touch after {PATIENCE:g} s, not {wanted}")
         return found
 
     def volume(self, name: str) -> Volume:

@@ -85,7 +85,7 @@ def two_beats(scene: Scene) -> Strike:
 
 def _kill(scene: Scene, *, least: float, most: float = float("inf")) -> Strike:
     victim = scene.any_worker()
-    touched: Touched = scene.enough(lambda: scene.ledger.run_by([victim.pid]), least, most)
+    touched: Touched = scene.at_level(lambda: scene.ledger.run_by([victim.pid]), least, most)
     began = time.monotonic()
     victim.kill()
     return Strike.at(began, touched, anew=True)
