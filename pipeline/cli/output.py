@@ -22,6 +22,9 @@ from pipeline.text import REPLACEMENT
 #: Columns of the output where it does not go to a terminal.
 PLAIN_WIDTH = 80
 
+#: Spaces between two columns of a table, where there is room.
+GAP = 2
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
@@ -37,15 +40,26 @@ def printable(text: object) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, whole: Sequence[str] = ()) -> Table:
-    """Rows under bold headings. What does not fit is cut with an ellipsis, but never in a `whole` column."""
-    made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    """Rows under bold headings. What does not fit is cut with an ellipsis, but no heading, and no `whole` column."""
     cells = [[printable("-" if value is None else value) for value in row] for row in rows]
-    for index, name in enumerate(columns):
-        width = max((cell_len(row[index]) for row in cells), default=0) if name in whole else 0
-        made.add_column(name, no_wrap=True, overflow="ellipsis", min_width=max(width, len(name)))
+    wanted = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    least = [width if name in whole else len(name) for name, width in zip(columns, wanted, strict=True)]
+    gaps, room = len(columns) - 1, console().width
+    gap = GAP if sum(least) + GAP * gaps <= room else 1
+    made = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="bold")
+    for name, width in zip(columns, _widths(least, wanted, room - gap * gaps), strict=True):
+        made.add_column(name, no_wrap=True, overflow="ellipsis", width=width)
     for row in cells:
         made.add_row(*map(Text, row))
     return made
+
+
+def _widths(least: Sequence[int], wanted: Sequence[int], room: int) -> list[int]:
+    """Of columns, each at least so wide; what room is left goes to the narrowest that want more."""
+    widths = list(least)
+    while sum(widths) < room and (short := [n for n, width in enumerate(widths) if width < wanted[n]]):
+        widths[min(short, key=widths.__getitem__)] += 1
+    return widths
 
 
 def print_messages(messages: Iterable[Message]) -> None:

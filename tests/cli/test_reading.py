@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
+from rich.console import Console
+from rich.table import Table
 
+from pipeline.cli.output import PLAIN_WIDTH, table
 from pipeline.client.submission import time_ordered_id
 from pipeline.schemas import Call, Status, Usage
 from tests.cli.conftest import Cli
@@ -62,6 +66,43 @@ def test_a_list_keeps_ids_whole_and_cuts_names_to_80_columns(cli: Cli, desk: Des
     assert str(one.id) in output
     assert max(map(len, output.splitlines())) <= 80
     assert "…" in output
+
+
+LONG_NAMES = pytest.mark.parametrize(
+    ("user", "conversation"), [("somebody@example.org", "conversation-1"), ("u" * 200, "c" * 200)]
+)
+
+
+@LONG_NAMES
+def test_every_column_of_a_list_is_seen_at_80_columns_whatever_names_are_long(
+    cli: Cli, desk: Desk, user: str, conversation: str
+) -> None:
+    desk.accept(new(user, conversation))
+    for command, headings in (("requests", ["REASON", "USER", "CONVERSATION"]), ("sessions", ["USER", "CONVERSATION"])):
+        lines = cli(command, "list").stdout.splitlines()
+        assert lines[0].split()[-len(headings) :] == headings
+        assert max(map(len, lines)) <= 80
+
+
+@LONG_NAMES
+@pytest.mark.parametrize("status", Status)
+def test_a_table_keeps_its_headings_and_whole_columns_and_gives_the_rest_to_who_has_least(
+    status: Status, user: str, conversation: str
+) -> None:
+    columns, id_ = ("ID", "STATUS", "TRIES", "REASON", "USER", "CONVERSATION"), str(time_ordered_id())
+    headings, row = lines_of(
+        table(columns, [(id_, status, 3, "context_too_long", user, conversation)], whole=columns[:3])
+    )
+    assert headings.split() == list(columns)
+    assert row.split()[:3] == [id_, status, "3"]
+    assert len(row.split()) == len(columns)
+
+
+def lines_of(shown: Table) -> list[str]:
+    """As they are printed where there is no terminal."""
+    out = Console(width=PLAIN_WIDTH, file=io.StringIO())
+    out.print(shown)
+    return str(out.file.getvalue()).splitlines()  # type: ignore[attr-defined]
 
 
 def test_what_users_are_called_cannot_steer_a_terminal(cli: Cli, desk: Desk) -> None:
