@@ -9,6 +9,9 @@ from pathlib import Path
 
 from pipeline.errors import ConfigurationError
 
+#: Seconds by which a file's time and a process's may differ where they are the same.
+CLOCKS_APART = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Stack:
@@ -31,13 +34,14 @@ def path() -> Path:
 
 
 def read() -> Stack | None:
-    """The running stack, or None where there is none. A file left behind by a killed one counts as none.
+    """The running stack, or None where there is none. A file left behind by a killed one counts as none, also where
+    another process has its number by now.
 
     Raises ConfigurationError for a file that is none of ours, or of another version.
     """
     try:
         stack = Stack(**json.loads(path().read_text()))
-        return stack if _is_alive(stack.pid) else None
+        return stack if _runs(stack.pid) else None
     except FileNotFoundError:
         return None
     except (OverflowError, TypeError, ValueError) as wrong:
@@ -63,6 +67,10 @@ def remove() -> None:
     path().unlink(missing_ok=True)
 
 
+def _runs(pid: int) -> bool:
+    return _is_alive(pid) and not _is_younger_than_file(pid)
+
+
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -71,3 +79,20 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _is_younger_than_file(pid: int) -> bool:
+    """Whether the process began after the file was written: then it only has the number of one that died.
+
+    Not known, and so taken for no, where what runs a stack is not installed, or the process is another user's.
+    """
+    try:
+        import psutil
+    except ImportError:
+        return False
+    try:
+        return bool(psutil.Process(pid).create_time() > path().stat().st_mtime + CLOCKS_APART)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.AccessDenied:
+        return False

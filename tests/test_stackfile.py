@@ -58,6 +58,18 @@ def test_a_stack_whose_process_has_died_is_none() -> None:
     assert stackfile.read() is None
 
 
+def test_a_stack_whose_process_number_was_used_again_is_none(path: Path) -> None:
+    stackfile.write(STACK)
+    os.utime(path, (0, 0))
+    assert stackfile.read() is None
+
+
+def test_a_client_without_what_runs_a_stack_finds_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    stackfile.write(STACK)
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    assert stackfile.read() == STACK
+
+
 @pytest.mark.parametrize(
     "text",
     ["", '{"pid": 1,', "null", "[]", "{}", '{"pid": "one", "database_url": "hunter2", "broker_url": "b"}',
