@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.filters import finite
 from pipeline.cli.output import AsJson, emit_json, printable
 from pipeline.client import Client, Handle
 
@@ -15,7 +16,9 @@ User = Annotated[str, typer.Option("--user", "-u", help="Who asks.")]
 Conversation = Annotated[str, typer.Option("--conversation", "-c", help="The conversation it belongs to.")]
 Agent = Annotated[str, typer.Option(help="The agent that answers.")]
 Priority = Annotated[str, typer.Option(help="urgent, normal or batch.")]
-Timeout = Annotated[float | None, typer.Option(help="Seconds to wait; the request goes on after that.", min=0.1)]
+Timeout = Annotated[
+    float | None, typer.Option(help="Seconds to wait; the request goes on after that.", min=0.1, callback=finite)
+]
 
 
 def ask(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -22,6 +24,9 @@ from pipeline.errors import (
 
 #: What the caller can set right, by asking otherwise or by other settings.
 MISUSE = (ConfigurationError, InvalidRequest, ReceiptNotFound, RequestNotFound, SessionNotFound)
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +62,43 @@ class Commands(TyperGroup):
             raise typer.Exit(MISUSED if isinstance(fault, MISUSE) else FAILED) from None
 
 
+class Group(typer.Typer):
+    """A command of several others, all of whose text is UTF-8."""
+
+    def command(self, *given: Any, **options: Any) -> Callable[[Function], Function]:
+        register = super().command(*given, **options)
+
+        def registered(function: Function) -> Function:
+            register(_in_utf8(function))
+            return function
+
+        return registered
+
+
+def _in_utf8(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The command, which refuses text that a shell passed on in another encoding: Postgres could not take it."""
+
+    @functools.wraps(function)
+    def checked(**given: Any) -> Any:
+        for name, value in given.items():
+            for text in value if isinstance(value, list) else [value]:
+                _assert_utf8(name, text)
+        return function(**given)
+
+    return checked
+
+
+def _assert_utf8(name: str, value: object) -> None:
+    try:
+        if isinstance(value, str):
+            value.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(name, f"{value!r} is not UTF-8; write it in UTF-8") from None
+
+
 def group(what: str, *, example: str) -> typer.Typer:
     """A command of several others. Completion is installed by the first command alone."""
-    return typer.Typer(no_args_is_help=True, add_completion=False, help=f"{what}\n\nExample: {example}")
+    return Group(no_args_is_help=True, add_completion=False, help=f"{what}\n\nExample: {example}")
 
 
 def _load(listed: Listed) -> Any:
@@ -75,5 +114,5 @@ def _load(listed: Listed) -> Any:
     if isinstance(found, typer.Typer):
         return typer.main.get_command(found)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(listed.name)(found)
+    app.command(listed.name)(_in_utf8(found))
     return typer.main.get_command(app)

@@ -11,7 +11,7 @@ from rich.console import Console
 from pipeline.cli.archiving import archived
 from pipeline.cli.commands import group
 from pipeline.cli.exits import FAILED
-from pipeline.cli.filters import Provider, Reason, Since, Until, User
+from pipeline.cli.filters import Limit, Provider, Reason, Since, Until, User
 from pipeline.cli.ledger import ledger
 from pipeline.cli.output import AsJson, between, console, emit_json, moment, printable, seconds, table
 from pipeline.cli.retrying import retry
@@ -39,7 +39,7 @@ def list_(
     provider: Provider = None,
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option(help="At most so many.", min=1)] = 20,
+    limit: Limit = 20,
     as_json: AsJson = False,
 ) -> None:
     """List requests, newest first.

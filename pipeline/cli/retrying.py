@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.exits import FAILED
-from pipeline.cli.filters import Provider, Reason, Since, Until, User
+from pipeline.cli.filters import Provider, Reason, Since, Until, User, finite
 from pipeline.cli.ledger import ledger
 from pipeline.cli.output import AsJson, emit_json
 from pipeline.errors import InvalidRequest
@@ -40,7 +40,7 @@ def retry(
     provider: Provider = None,
     since: Since = None,
     until: Until = None,
-    rate: Annotated[float, typer.Option(help="At most so many a second.", min=0.01)] = 10,
+    rate: Annotated[float, typer.Option(help="At most so many a second.", min=0.01, callback=finite)] = 10,
     as_json: AsJson = False,
 ) -> None:
     """Ask again: each as a new request at its conversation's tail, with the same text and options.

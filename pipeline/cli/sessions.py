@@ -9,6 +9,7 @@ import typer
 
 from pipeline.cli import archiving, erasing, exporting
 from pipeline.cli.commands import group
+from pipeline.cli.filters import Limit
 from pipeline.cli.ledger import ledger
 from pipeline.cli.output import AsJson, console, emit_json, emit_json_list, moment, print_messages, table
 from pipeline.errors import InvalidRequest
@@ -24,7 +25,7 @@ OneOrAll = Annotated[str | None, typer.Argument(metavar="[CONVERSATION]", help="
 @sessions.command("list")
 def list_(
     user: Annotated[str | None, typer.Option(help="Only this user's.")] = None,
-    limit: Annotated[int, typer.Option(help="At most so many.", min=1)] = 20,
+    limit: Limit = 20,
     *,
     as_json: AsJson = False,
 ) -> None:

@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from pipeline import broker, settings
+from pipeline.cli.filters import finite
 from pipeline.cli.ledger import ledger
 from pipeline.cli.output import AsJson, console, emit_json, printable, table
 from pipeline.doctor.fleet import living_beats
@@ -32,7 +33,7 @@ WORKERS, PROVIDERS, LONGEST = 4, 3, 3
 UPKEEP = ("archive", "maintenance")
 
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until Ctrl-C.")]
-Every = Annotated[float, typer.Option(help="Seconds between two looks.", min=0.2)]
+Every = Annotated[float, typer.Option(help="Seconds between two looks.", min=0.2, callback=finite)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Cli
 from tests.cli.terminal import run
 
 #: Where nobody listens, with a password that nobody is to see.
@@ -44,3 +45,42 @@ def test_wrong_arguments_are_misuse(option: tuple[str, str], tmp_path: Path) -> 
     ran = run("requests", "list", *option, folder=tmp_path)
     assert ran.returncode == 2
     assert option[0] in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "field"),
+    [
+        (("requests", "list", "--since", "999999999d"), "--since"),
+        (("requests", "list", "--until", "0001-01-01T00:00+14:00"), "--until"),
+        (("requests", "list", "--limit", str(10**20)), "--limit"),
+        (("sessions", "list", "--limit", str(10**20)), "--limit"),
+        (("requests", "retry", "--all", "--rate", "inf"), "--rate"),
+        (("requests", "retry", "--all", "--rate", "nan"), "--rate"),
+        (("ask", "hi", "-u", "ada", "-c", "x", "--timeout", "nan"), "--timeout"),
+        (("status", "--watch", "--every", "inf"), "--every"),
+    ],
+)
+def test_a_number_or_a_time_beyond_all_bounds_is_misuse_that_names_its_option(
+    cli: Cli, command: tuple[str, ...], field: str
+) -> None:
+    ran = cli(*command)
+    assert ran.exit_code == 2
+    assert f"Invalid value for '{field}'" in " ".join(ran.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("command", "field"),
+    [
+        (("requests", "list", "--user"), "user"),
+        (("requests", "retry"), "request_ids"),
+        (("requests", "show"), "request_id"),
+        (("sessions", "show", "nobody"), "conversation"),
+        (("ask", "-u", "ada", "-c", "x"), "text"),
+    ],
+)
+def test_text_in_another_encoding_is_misuse_that_names_what_it_was_given_for(
+    cli: Cli, command: tuple[str, ...], field: str
+) -> None:
+    ran = cli(*command, "caf\udce9")
+    assert ran.exit_code == 2
+    assert ran.stderr == f"pipeline: {field}: 'caf\\udce9' is not UTF-8; write it in UTF-8\n"
