@@ -9,8 +9,8 @@ from stress.load.recorder import Slice
 from stress.probe import Series
 from stress.run import Run
 
-#: Of each slice's answers.
-PERCENTILES = (0.5, 0.95, 0.99)
+#: Of each slice's answers; whole numbers, for a product of fractions may be a hair above a rank.
+PERCENTILES = (50, 95, 99)
 
 
 def series(run: Run) -> dict[str, Mapping[str, Sequence[float | None]]]:
@@ -38,12 +38,13 @@ def _latency_series(run: Run) -> dict[str, list[float | None]]:
     for number in range(min(recorder.slices, default=0), max(recorder.slices, default=-1) + 1):
         here = recorder.slices.get(number, Slice())
         middle = max(0.0, (number + 0.5) * width - run.start)
-        row = [round(middle, 3), *_percentiles(here), here.answered / width, here.failed / width]
+        row = [round(middle, 3), *percentiles(here), here.answered / width, here.failed / width]
         for column, value in zip(columns.values(), row, strict=True):
             column.append(value)
     return columns
 
 
-def _percentiles(here: Slice) -> list[float | None]:
+def percentiles(here: Slice) -> list[float | None]:
+    """Of its latencies, in the order of PERCENTILES; None where it has none."""
     ordered = sorted(here.latencies)
-    return [ordered[min(len(ordered) - 1, int(len(ordered) * at))] if ordered else None for at in PERCENTILES]
+    return [ordered[math.ceil(len(ordered) * at / 100) - 1] if ordered else None for at in PERCENTILES]
