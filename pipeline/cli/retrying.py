@@ -66,10 +66,11 @@ def _replayed(ids: Sequence[str], rate: float) -> Iterator[dict[str, str | None]
     from pipeline.client import Client, Handle
 
     size = max(1, int(rate / BATCHES))
-    began = time.monotonic()
+    due = time.monotonic()
     with Client() as client:
         for start in range(0, len(ids), size):
-            time.sleep(max(0.0, began + start / rate - time.monotonic()))
+            time.sleep(max(0.0, due - time.monotonic()))
+            due = time.monotonic() + size / rate  # from now: what a stall has held up does not follow all at once
             batch = ids[start : start + size]
             for id_, result in zip(batch, client.retry_many(batch), strict=True):
                 new = result.id if isinstance(result, Handle) else None

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from pipeline.cli import retrying
 from pipeline.client.submission import time_ordered_id
 from pipeline.schemas import Call, Status
 from pipeline.store.invariants import check
@@ -145,6 +149,25 @@ def test_no_more_are_asked_again_than_the_rate_allows(cli: Cli, desk: Desk, sql:
     spread = sql.execute("SELECT count(DISTINCT accepted_at) FROM requests WHERE retry_of IS NOT NULL").fetchone()
     assert spread is not None
     assert spread[0] >= 5
+
+
+def test_what_a_stall_has_held_up_does_not_follow_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, begun = 0.0, []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    def retry_many(batch: Sequence[str]) -> list[str]:
+        begun.append(now)
+        sleep(10.0 if len(begun) == 2 else 0.0)
+        return ["refused"] * len(batch)
+
+    client = SimpleNamespace(retry_many=retry_many)
+    monkeypatch.setattr("pipeline.client.Client", lambda: nullcontext(client))
+    monkeypatch.setattr(retrying, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+    assert len(list(retrying._replayed([f"{number}" for number in range(20)], 20.0))) == 20
+    assert begun == pytest.approx([0.0, 0.2, 10.2, 10.4, 10.6])
 
 
 @pytest.mark.parametrize("options", [(), ("--reason", "http_503"), ("--all", "id"), ("id", "--reason", "http_503")])
