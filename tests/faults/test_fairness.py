@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from itertools import count
 
 from pipeline import Handle
-from tests.faults.conftest import MakeFleet
+from pipeline.providers.simulator import Simulator
+from tests.faults.conftest import MakeFleet, provider_at
 from tests.fleet import PATIENCE, Fleet
 from tests.servers import Broker, eventually
 
@@ -97,3 +98,16 @@ def test_batch_under_constant_urgent_is_served_by_its_age_alone(
     # never before it had become urgent itself, and then like any other
     facts = "queue, publications, extract(epoch FROM started_at - accepted_at) >= 2"
     assert fleet.rows(f"SELECT {facts} FROM requests WHERE id = %s", batch.id) == [(0, 3, True)]
+
+
+def test_what_is_tried_again_under_constant_urgent_comes_to_its_turn_as_well(
+    database: str, broker: Broker, simulator: Simulator, make_fleet: MakeFleet
+) -> None:
+    simulator.script("503")
+    providers = provider_at(simulator.url)
+    fleet = make_fleet(database, broker.url, worker_slots=1, ageing=1.0, retry_initial_delay=2, providers=providers)
+    fleet.start(1)
+    batch = fleet.ask("no hurry", agent="chat", user_id="bob", priority="batch")
+    eventually(lambda: fleet.attempts(batch), PATIENCE, what="its first attempt")
+    with constantly_urgent(fleet, 6):
+        assert batch.result(PATIENCE).attempts == 2

@@ -7,8 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from pipeline.schemas import Priority
-from tests.store.desk import Desk, Sql, answered, count, new, row, violations
+from pipeline.schemas import Priority, Status
+from pipeline.store.ledger import recover
+from tests.store.desk import Desk, Sql, answered, count, ending, new, row, violations
 
 
 def published(desk: Desk, sql: Sql) -> set[UUID]:
@@ -85,10 +86,33 @@ def test_what_is_less_urgent_does_not_slow_the_head_down(desk: Desk, sql: Sql) -
     assert row(sql, head.id, "rank, publications") == (0, 1)
 
 
-def test_a_running_head_is_not_published_again(desk: Desk, sql: Sql) -> None:
+def test_a_running_head_is_not_published_again_but_knows_who_waits_behind_it(desk: Desk, sql: Sql) -> None:
     claimed = desk.running(priority=Priority.batch)
     assert desk.accept(new(priority=Priority.urgent)) == []
-    assert row(sql, claimed.id, "rank, publications, status") == (2, 1, "running")
+    assert row(sql, claimed.id, "rank, queue, publications, status") == (0, 2, 1, "running")
+    (publication,) = desk.end(ending(claimed, Status.retrying, reason="worker_lost", delay=0)).publications
+    assert (publication.id, publication.queue) == (claimed.id, Priority.urgent)
+
+
+def test_a_head_that_is_to_be_retried_now_moves_to_the_queue_of_what_waits_behind_it(desk: Desk, sql: Sql) -> None:
+    claimed = desk.running(priority=Priority.batch)
+    desk.end(ending(claimed, Status.retrying, delay=0, countdown=True))
+    (publication,) = desk.accept(new(priority=Priority.urgent))
+    assert (publication.id, publication.queue, publication.number) == (claimed.id, Priority.urgent, 3)
+    assert row(sql, claimed.id, "rank, queue, status") == (0, 0, "retrying")
+
+
+@pytest.mark.parametrize("status", [Status.retrying, Status.queued])
+def test_a_head_that_waits_for_its_time_moves_when_it_is_due(desk: Desk, sql: Sql, status: Status) -> None:
+    claimed = desk.running(priority=Priority.batch)
+    desk.end(ending(claimed, status, reason="concurrency", delay=30, countdown=True))
+    assert desk.accept(new(priority=Priority.urgent)) == []
+    assert row(sql, claimed.id, "rank, queue, publications") == (0, 2, 2)
+    assert recover.aged(desk.database, ageing=60) == []
+    sql.execute("UPDATE requests SET due_at = now() WHERE id = %s", [claimed.id])
+    (publication,) = recover.aged(desk.database, ageing=60)
+    assert (publication.id, publication.queue, publication.number) == (claimed.id, Priority.urgent, 3)
+    assert recover.aged(desk.database, ageing=60) == []
 
 
 def test_a_waiting_head_moves_up_without_being_published(desk: Desk, sql: Sql) -> None:

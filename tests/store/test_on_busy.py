@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.schemas import Message, Status
+from pipeline.schemas import Message, Priority, Status
 from pipeline.store.invariants import check
 from pipeline.store.ledger import Claim, Ending, recover
 from pipeline.store.ledger.outcomes import standing
@@ -91,6 +91,16 @@ def test_to_interrupt_names_what_runs_and_the_worker_to_tell(desk: Desk, sql: Sq
     assert again.interrupts is None  # it was told
     positions = [row(sql, one.id, "position")[0] for one in (behind, last)]
     assert positions == [2, 3]
+
+
+def test_what_is_more_urgent_than_what_runs_interrupts_it_too(desk: Desk, sql: Sql) -> None:
+    claimed = desk.running(priority=Priority.batch)
+    batch = [new(priority=Priority.normal), new(priority=Priority.urgent, on_busy="interrupt")]
+    (_, accepted), publications = desk.accepted(*batch)
+    assert (accepted.interrupts, publications) == ((claimed.id, desk.worker_id), [])
+    assert row(sql, claimed.id, "interrupted_at IS NOT NULL") == (True,)
+    (publication,) = desk.end(interrupted(claimed)).publications
+    assert (publication.id, publication.queue) == (batch[0].id, Priority.urgent)
 
 
 @pytest.mark.parametrize("state", ["queued", "retrying"])

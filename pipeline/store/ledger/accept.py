@@ -68,16 +68,23 @@ WITH candidate AS (
 ), counted AS (
     UPDATE sessions AS s SET accepted = s.accepted + n.size, last_active_at = now()
     FROM (SELECT session_id, count(*) AS size FROM placed GROUP BY session_id) AS n WHERE s.id = n.session_id
+), hurry AS (
+    -- whose head takes the highest priority that waits behind it, and moves to that queue if it could run now. One
+    -- that runs, or waits for its time, goes there when it is due. (What is interrupted is updated below, and ends.)
+    SELECT h.id, behind.rank,
+        h.status <> 'running' AND h.published_at IS NOT NULL AND h.due_at <= clock_timestamp() AS moves
+    FROM (SELECT session_id, min(priority) AS rank, bool_or(on_busy = 'interrupt') AS interrupts
+          FROM placed WHERE NOT head GROUP BY session_id) AS behind
+    JOIN requests AS h ON h.session_id = behind.session_id AND h.head
+    WHERE h.rank > behind.rank AND (h.status <> 'running' OR behind.interrupts IS NOT TRUE)
+    FOR NO KEY UPDATE OF h
 ), hurried AS (
-    -- the head takes the highest priority that waits behind it, and moves to that queue
-    UPDATE requests AS h SET rank = behind.rank,
-        published_at = CASE WHEN h.status = 'queued' AND h.published_at IS NOT NULL THEN now() ELSE h.published_at END,
-        queue = CASE WHEN h.status = 'queued' AND h.published_at IS NOT NULL THEN behind.rank ELSE h.queue END,
-        publications = h.publications + CASE WHEN h.status = 'queued' AND h.published_at IS NOT NULL THEN 1 ELSE 0 END
-    FROM (SELECT session_id, min(priority) AS rank FROM placed WHERE NOT head GROUP BY session_id) AS behind
-    WHERE h.session_id = behind.session_id AND h.head AND h.rank > behind.rank AND h.status <> 'running'
-    RETURNING h.id, h.user_id, h.session_id, h.queue, h.publications, h.traceparent,
-        h.status = 'queued' AND h.published_at IS NOT NULL
+    UPDATE requests AS h SET rank = hurry.rank,
+        published_at = CASE WHEN hurry.moves THEN now() ELSE h.published_at END,
+        queue = CASE WHEN hurry.moves THEN hurry.rank ELSE h.queue END,
+        publications = h.publications + hurry.moves::int
+    FROM hurry WHERE h.id = hurry.id
+    RETURNING h.id, h.user_id, h.session_id, h.queue, h.publications, h.traceparent, hurry.moves
 ), interrupted AS (
     UPDATE requests AS h SET interrupted_at = now()
     FROM (SELECT session_id, min(ord) AS ord FROM placed WHERE on_busy = 'interrupt' GROUP BY session_id) AS by

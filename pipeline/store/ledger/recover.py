@@ -82,23 +82,39 @@ WHERE (SELECT count(*) FROM requests AS r
 ORDER BY since LIMIT %(batch)s
 """
 
-#: A few at a time: for each `ageing` seconds that it has waited, a request counts one class higher, so that even
-#: `batch` comes to its turn under a stream of `urgent`. What is published already moves to that queue; the message
-#: in the old one is dropped as a duplicate when it comes to it.
-AGE = """
+#: For each `ageing` seconds that it has waited, a request counts one class higher, so that even `batch` comes to its
+#: turn under a stream of `urgent`.
+OLD = "r.rank > 0 AND r.accepted_at < now() - (1 + r.priority - r.rank) * %(ageing)s * interval '1 second'"
+
+#: What could run moves to the queue of its rank: when it has grown old; and when it got that rank while it ran or
+#: waited for its time. The message in the old queue is dropped as a duplicate when it comes to it. These are few, for
+#: each user has few places.
+MOVE_UP = f"""
 WITH old AS (
-    SELECT id FROM requests AS r
-    WHERE r.head AND r.status = 'queued' AND r.rank > 0
-        AND r.accepted_at < now() - (1 + r.priority - r.rank) * %(ageing)s * interval '1 second'
-    ORDER BY r.accepted_at LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED
+    SELECT r.id, r.rank - ({OLD})::int AS rank FROM requests AS r
+    WHERE r.head AND r.published_at IS NOT NULL AND r.status IN ('queued', 'retrying') AND r.due_at <= now()
+        AND ({OLD} OR r.queue > r.rank)
+    ORDER BY r.accepted_at LIMIT %(batch)s FOR NO KEY UPDATE SKIP LOCKED
 )
-UPDATE requests AS r SET rank = r.rank - 1,
-    published_at = CASE WHEN r.published_at IS NOT NULL THEN now() END,
-    queue = CASE WHEN r.published_at IS NOT NULL THEN r.rank - 1 END,
-    publications = r.publications + (r.published_at IS NOT NULL)::int
+UPDATE requests AS r SET rank = old.rank, published_at = now(), queue = old.rank, publications = r.publications + 1
 FROM old, sessions AS s WHERE r.id = old.id AND s.id = r.session_id
 RETURNING r.id, r.user_id, s.conversation_id, r.queue, r.publications, r.traceparent
-"""
+"""  # noqa: S608 - the inserted text is the constant above
+
+#: What waits for a place of its user grows old where it is, a few at a time and the users by turns: that decides
+#: which of its user's comes next, and no more.
+AGE_WAITING = f"""
+WITH old AS (
+    SELECT r.id, r.accepted_at, row_number() OVER (PARTITION BY r.user_id ORDER BY r.accepted_at) AS place
+    FROM requests AS r WHERE r.head AND r.published_at IS NULL AND r.due_at <= now() AND {OLD}
+), first AS (
+    SELECT id FROM old ORDER BY place, accepted_at LIMIT 100
+), held AS (
+    SELECT r.id FROM first JOIN requests AS r ON r.id = first.id
+    WHERE r.head AND r.published_at IS NULL AND {OLD} FOR NO KEY UPDATE OF r SKIP LOCKED
+)
+UPDATE requests AS r SET rank = r.rank - 1 FROM held WHERE r.id = held.id
+"""  # noqa: S608 - likewise
 
 #: Long dead, and holding nothing: nobody asks for them any more.
 FORGET_WORKERS = "DELETE FROM workers WHERE lease_until < now() - interval '1 day'"
@@ -142,7 +158,11 @@ def lost(database: Database, *, grace: float, empty_queues: Sequence[int]) -> li
 
 def aged(database: Database, *, ageing: float) -> list[Publication]:
     """What has waited another `ageing` seconds moves one class up. Returns what is to be published there."""
-    return [moved for moved in _published(database, AGE, {"ageing": ageing}) if moved.queue is not None]
+    given: dict[str, object] = {"ageing": ageing, "batch": BATCH}
+    moved = _published(database, MOVE_UP, given)
+    with database.connection() as connection:
+        connection.execute(AGE_WAITING, given)
+    return moved
 
 
 def due(database: Database, *, concurrency: int) -> list[Publication]:
