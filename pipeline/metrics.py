@@ -178,6 +178,9 @@ BROKER_FAULTS = Counter("cite_agent_broker_faults_total", "Operations on the bro
 #: Looks of the heartbeat and of recovery that failed because Postgres was away.
 LEDGER_FAULTS = Counter("cite_agent_ledger_faults_total", "Operations on the ledger that failed", ["operation"])
 
+#: Looks of a process's own threads that ended in an error which nobody had foreseen: `heart`, `waiting`, and others.
+THREAD_FAULTS = Counter("cite_agent_thread_faults_total", "Looks of threads that failed unforeseen", ["thread"])
+
 #: Looks of the exporter at a source that did not answer; and, of any process, `scrape`: nothing could be served.
 EXPORTER_FAULTS = Counter("cite_agent_exporter_faults_total", "Looks of the exporter that failed", ["source"])
 

@@ -280,6 +280,11 @@ def ledger_failed(operation: str) -> None:
     metrics.LEDGER_FAULTS.labels(operation).inc()
 
 
+def thread_failed(thread: str) -> None:
+    """A look of one of this process's own threads ended in an error that nobody had foreseen; the next one follows."""
+    metrics.THREAD_FAULTS.labels(thread).inc()
+
+
 def exporter_failed(source: str) -> None:
     """The exporter could not look at a source."""
     metrics.EXPORTER_FAULTS.labels(source).inc()

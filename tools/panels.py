@@ -165,6 +165,7 @@ WORKERS = (
                 (
                     (rate("broker_faults_total", "operation"), "broker {{operation}}"),
                     (rate("ledger_faults_total", "operation"), "ledger {{operation}}"),
+                    (rate("thread_faults_total", "thread"), "thread {{thread}}"),
                     (rate("queue_garbage_total", "queue"), "garbage in {{queue}}"),
                 ),
             ),

@@ -97,22 +97,29 @@ class Waiting:
     def _run(self) -> None:
         while (ids := self._next_batch()) is not None:
             try:
-                found = outcomes(self._database, ids)
-                gone = missing(self._database, {*ids} - {outcome.id for outcome in found})
-            except UNAVAILABLE as fault:
-                signals.ledger_failed("outcomes")
-                log.warning("outcomes_not_read", error=type(fault).__name__)
-                continue  # the next look comes by itself
-            except ConfigurationError as fault:
-                signals.ledger_failed("outcomes")
-                log.error("outcomes_not_read", error=str(fault))  # noqa: TRY400 - whoever waits has the traceback
-                for id_ in ids:
-                    self._refuse(id_, fault)
-                continue
-            for outcome in found:
-                self._resolve(outcome)
-            for id_ in gone:
-                self._refuse(id_, RequestNotFound(str(id_)))
+                self._look(ids)
+            except Exception:  # the thread's top: the next look comes by itself, and may go well
+                signals.thread_failed("waiting")
+                log.exception("outcomes_not_read")
+
+    def _look(self, ids: list[UUID]) -> None:
+        try:
+            found = outcomes(self._database, ids)
+            gone = missing(self._database, {*ids} - {outcome.id for outcome in found})
+        except UNAVAILABLE as fault:
+            signals.ledger_failed("outcomes")
+            log.warning("outcomes_not_read", error=type(fault).__name__)
+            return  # the next look comes by itself
+        except ConfigurationError as fault:
+            signals.ledger_failed("outcomes")
+            log.error("outcomes_not_read", error=str(fault))  # noqa: TRY400 - whoever waits has the traceback
+            for id_ in ids:
+                self._refuse(id_, fault)
+            return
+        for outcome in found:
+            self._resolve(outcome)
+        for id_ in gone:
+            self._refuse(id_, RequestNotFound(str(id_)))
 
     def _next_batch(self) -> list[UUID] | None:
         with self._changed:

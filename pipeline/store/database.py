@@ -24,8 +24,14 @@ log = structlog.get_logger(__name__)
 Connection = psycopg.Connection[tuple[Any, ...]]
 T = TypeVar("T")
 
-#: What Postgres says, or fails to say, when it is away, restarting, or has undone a transaction in a deadlock.
-UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+#: What Postgres says, or fails to say, when it is away, restarting, or has undone a transaction in a deadlock; while it
+#: takes no writes, as a standby or with a full disk; when a transaction took too long; and in an internal fault, under
+#: whose code those who manage Postgres for others also say that it is away. Damaged data is none of these.
+UNAVAILABLE = (
+    *(psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout),
+    *(errors.ReadOnlySqlTransaction, errors.IdleInTransactionSessionTimeout, errors.TransactionTimeout),
+    *(errors.InFailedSqlTransaction, errors.InternalError_),
+)
 
 #: What Postgres says of a statement that it will never take, however often it is given it.
 REFUSALS = (
@@ -90,7 +96,11 @@ class Database:
         ConfigurationError where the database is of another version."""
         try:
             with self._pool.connection() as connection:
-                yield connection
+                try:
+                    yield connection
+                except errors.ReadOnlySqlTransaction:  # it may lead to what is a standby from now on
+                    connection.pgconn.finish()  # its `close` would give it back to the pool as it is
+                    raise
         except ANOTHER_VERSION as fault:
             raise ConfigurationError(LACKING) from fault
 

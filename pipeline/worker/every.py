@@ -5,13 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import structlog
+
+from pipeline import signals
+
+log = structlog.get_logger(__name__)
+
 
 class Every:
-    """Calls `verb`, which handles its own faults, `seconds` after it has last returned."""
+    """Calls `verb`, which handles the faults that can be foreseen, `seconds` after it has last returned."""
 
     def __init__(self, seconds: float, verb: Callable[[], object], *, name: str) -> None:
         self._seconds = seconds
         self._verb = verb
+        self._name = name
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -26,4 +33,8 @@ class Every:
 
     def _run(self) -> None:
         while not self._stopping.wait(self._seconds):
-            self._verb()
+            try:
+                self._verb()
+            except Exception:  # the thread's top: what goes wrong in one call must not be the end of all others
+                signals.thread_failed(self._name)
+                log.exception("call_failed", thread=self._name)

@@ -72,8 +72,15 @@ class Heart:
             until_overdue = self._held.interrupt_overdue()
             if time.monotonic() >= due:
                 due = time.monotonic() + self._beat_every
-                self.beat()
+                self._beat_whatever_happens()
             self._stopping.wait(max(0.01, min(until_overdue, due - time.monotonic(), 0.5)))
+
+    def _beat_whatever_happens(self) -> None:
+        try:
+            self.beat()
+        except Exception:  # the thread's top: without it the process would live on, and claim nothing for ever
+            signals.thread_failed("heart")
+            log.exception("heartbeat_failed")
 
     def beat(self) -> None:
         """Renew the lease, and stop what is not this worker's any more."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -20,8 +21,11 @@ from pipeline import (
     Status,
     Usage,
     WaitTimeout,
+    metrics,
 )
 from pipeline.schemas import Call
+from pipeline.store.database import Database
+from pipeline.store.ledger import Outcome, outcomes
 from tests.servers import eventually
 from tests.store.desk import Desk, answered, ending
 
@@ -103,6 +107,26 @@ def test_one_answer_after_the_other_is_looked_up(client: Client, desk: Desk) -> 
         handle = ask(client, n)
         desk.end(answered(desk.claim_one(UUID(handle.id))))
         assert handle.result(timeout=60).text == "Knuth."
+
+
+def test_a_look_that_fails_as_nobody_foresaw_is_counted_and_the_next_one_finds_the_answer(
+    client: Client, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+
+    def fail_at_first(database: Database, ids: Sequence[UUID]) -> list[Outcome]:
+        looked.append(len(ids))
+        if len(looked) == 1:
+            raise LookupError("nobody foresaw it")
+        return outcomes(database, ids)
+
+    monkeypatch.setattr("pipeline.client.waiting.outcomes", fail_at_first)
+    faults = metrics.THREAD_FAULTS.labels("waiting")
+    before = faults._value.get()
+    handle = ask(client)
+    desk.end(answered(desk.claim_one(UUID(handle.id))))
+    assert handle.result(timeout=60).text == "Knuth."
+    assert faults._value.get() == before + 1
 
 
 def test_a_thousand_waiters_cost_few_queries(client: Client, desk: Desk, looks: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""Postgres restarts, freezes and hangs up; nothing that it had accepted is lost, and nobody is declared dead for it."""
+"""Postgres restarts, freezes, hangs up and takes no writes; nothing accepted is lost, nobody declared dead for it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ from types import TracebackType
 from typing import Self
 
 import psycopg
+from psycopg import sql
 
 from pipeline import Handle
 from pipeline.errors import LedgerUnavailable
 from pipeline.local.postgres import Postgres
 from tests.faults.conftest import MakeFleet
-from tests.fleet import PATIENCE, Fleet
+from tests.fleet import PATIENCE, Fleet, Worker
 from tests.servers import Broker, eventually
 
 #: Threads that submit, each one's next request when the last one is answered.
 SUBMITTERS = 4
+
+CUT = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 
 
 class Load:
@@ -104,10 +110,7 @@ def test_restarts_in_the_middle_of_commits_lose_and_double_nothing(
 def test_cut_connections_lose_and_double_nothing(database: str, broker: Broker, make_fleet: MakeFleet) -> None:
     def cut() -> None:
         with psycopg.connect(database) as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
+            connection.execute(CUT)
 
     under_load(make_fleet(database, broker.url), cut, times=5)
 
@@ -135,3 +138,34 @@ def test_nobody_is_declared_dead_when_postgres_was_frozen_for_longer_than_a_leas
 def all_beat_since(fleet: Fleet, beats: list[tuple[object, ...]]) -> bool:
     now = fleet.rows("SELECT id, heartbeat_at FROM workers ORDER BY id")
     return all(new != old for new, old in zip(now, beats, strict=True))
+
+
+def set_read_only(database: str, value: str) -> None:
+    """Whether connections made from now on can write; those that are there are cut."""
+    with psycopg.connect(database, autocommit=True, options="-c default_transaction_read_only=off") as connection:
+        name = sql.Identifier(connection.info.dbname)
+        mode = sql.SQL(value)
+        connection.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = {}").format(name, mode))
+        connection.execute(CUT)
+
+
+def test_the_fleet_survives_a_postgres_that_takes_no_writes_for_a_while(
+    database: str, broker: Broker, make_fleet: MakeFleet
+) -> None:
+    fleet = make_fleet(database, broker.url)
+    fleet.start(2)
+    running = fleet.ask(agent="gate")
+    eventually(lambda: fleet.running() == 1, PATIENCE, what="it runs")
+    set_read_only(database, "on")
+    with ThreadPoolExecutor(1) as thread:
+        meanwhile = thread.submit(fleet.ask, "meanwhile", user_id="bob")
+        for worker in fleet.workers:
+            eventually(partial(has_failed_to_write, fleet, worker), PATIENCE, what="it cannot write")
+        fleet.open_gate()
+        set_read_only(database, "off")  # the connections that were made meanwhile have been cut, or cannot write
+        fleet.assert_answered([running, meanwhile.result(PATIENCE), fleet.ask("afterwards", user_id="eve")])
+    assert all(worker.poll() is None for worker in fleet.workers)
+
+
+def has_failed_to_write(fleet: Fleet, worker: Worker) -> bool:
+    return "ReadOnlySqlTransaction" in fleet.log(worker)

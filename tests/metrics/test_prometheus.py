@@ -35,7 +35,7 @@ DASHBOARDS = Path(__file__).resolve().parents[2] / "ops" / "grafana" / "dashboar
 SLOW = 31
 
 #: What only a server's fault makes.
-QUIET = re.compile("(broker|ledger|exporter)_faults_total")
+QUIET = re.compile("(broker|ledger|thread|exporter)_faults_total")
 
 #: What each part of the load leaves behind, so that more than a nought is found where it should be.
 CAUSED = (

@@ -11,6 +11,7 @@ from pipeline import metrics
 from pipeline.store.ledger import workers
 from pipeline.worker.heart import Heart
 from pipeline.worker.held import Control, Held
+from tests.servers import eventually
 from tests.store.desk import Desk, Sql, new
 
 
@@ -47,3 +48,24 @@ def test_a_worker_that_was_forgotten_goes_on_with_what_is_still_its_own_and_with
     with held.hold(kept.id, kept.fence, reins), held.hold(lost.id, lost.fence, others):
         heart_of(desk, desk.worker_id, held).beat()
         assert (reins.interrupted, others.interrupted) == (None, "claim lost")
+
+
+def test_a_heart_beats_on_after_an_error_that_nobody_foresaw(desk: Desk, sql: Sql) -> None:
+    tried: list[int] = []
+
+    def register() -> None:
+        tried.append(1)
+        if len(tried) == 1:
+            raise LookupError("nobody foresaw it")
+        workers.register(desk.database, desk.worker_id, name="worker", pid=os.getpid(), lease=60)
+
+    faults = metrics.THREAD_FAULTS.labels("heart")
+    before = faults._value.get()
+    sql.execute("DELETE FROM workers")
+    heart = Heart(desk.database, desk.worker_id, Held(), lease=60, beat_every=0.05, register=register)
+    heart.start()
+    try:
+        eventually(lambda: sql.execute("SELECT 1 FROM workers").fetchall(), 10)
+    finally:
+        heart.stop()
+    assert faults._value.get() == before + 1
