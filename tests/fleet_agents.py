@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -90,6 +91,24 @@ def raises(turn: Turn) -> str:
 def exits(turn: Turn) -> str:
     """Try to end the process."""
     raise SystemExit(turn.text)
+
+
+@agent("cancels_itself")
+def cancels_itself(turn: Turn) -> str:
+    """Raise what ends an asyncio task."""
+    raise asyncio.CancelledError
+
+
+@agent("is_interrupted")
+def is_interrupted(turn: Turn) -> str:
+    """Raise what ends a program at its terminal."""
+    raise KeyboardInterrupt
+
+
+@agent("raises_several")
+def raises_several(turn: Turn) -> str:
+    """Raise what a group of tasks may."""
+    raise BaseExceptionGroup("several", [SystemExit(1), ValueError()])
 
 
 @agent("mute")

@@ -61,7 +61,7 @@ class Attempt:
             return self._interrupted(turn, interrupted.why)
         except (Deferred, ProviderError) as fault:
             return self._unanswered(turn, control, fault)
-        except (Exception, SystemExit):  # noqa: BLE001 - an agent may raise whatever it likes; it is on record
+        except BaseException:  # noqa: BLE001 - an agent may raise whatever it likes; it is on record
             if control.interrupted is not None:
                 return self._interrupted(turn, control.interrupted)
             error = clean(traceback.format_exc())[0][-TRACEBACK_MAX:]

@@ -37,9 +37,12 @@ def test_an_agents_error_is_in_its_attempt_and_nowhere_else(fleet: Fleet, wireta
 
 def test_whatever_an_agent_returns_or_raises_its_request_ends(fleet: Fleet) -> None:
     [worker] = fleet.start(1)
-    for agent in ("mute", "exits"):
+    for agent in ("mute", "exits", "cancels_itself", "is_interrupted", "raises_several"):
         with pytest.raises(RequestFailed, match="agent_error"):
             fleet.ask(agent=agent).result(PATIENCE)
+    errors = fleet.rows("SELECT error FROM attempts WHERE error ~ 'Traceback' ORDER BY finished_at")
+    for (error,), raised in zip(errors, ("SystemExit", "CancelledError", "KeyboardInterrupt", "Group"), strict=True):
+        assert raised in error
     assert fleet.ask(agent="nul").result(PATIENCE).text == "a\N{REPLACEMENT CHARACTER}b"
     assert fleet.scalar("SELECT metadata->>'cleaned' FROM messages WHERE role = 'assistant'") == "true"
     assert worker.poll() is None
