@@ -89,17 +89,17 @@ class Rules:
     def _check_choices(self, agent: object, priority: object, on_busy: object) -> None:
         if not isinstance(agent, str) or agent not in self.agents:
             known = ", ".join(sorted(self.agents))
-            raise InvalidRequest("agent", f"{agent!r} is not known here, only {known}; set CITE_AGENT_AGENTS")
+            raise InvalidRequest("agent", f"{_shown(agent)} is not known here, only {known}; set CITE_AGENT_AGENTS")
         if not isinstance(priority, str) or priority not in Priority.__members__:
-            raise InvalidRequest("priority", f"{priority!r} is not one of {', '.join(Priority.__members__)}")
+            raise InvalidRequest("priority", f"{_shown(priority)} is not one of {', '.join(Priority.__members__)}")
         if not isinstance(on_busy, str) or on_busy not in ON_BUSY:
-            raise InvalidRequest("on_busy", f"{on_busy!r} is not one of {', '.join(ON_BUSY)}")
+            raise InvalidRequest("on_busy", f"{_shown(on_busy)} is not one of {', '.join(ON_BUSY)}")
 
     def _attempts(self, given: int | None) -> int:
         if given is None:
             return self.settings.max_retry_attempts
         if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= ATTEMPTS_MAX:
-            raise InvalidRequest("max_attempts", f"{given!r} is not a whole number from 1 to {ATTEMPTS_MAX}")
+            raise InvalidRequest("max_attempts", f"{_shown(given)} is not a whole number from 1 to {ATTEMPTS_MAX}")
         return given
 
 
@@ -159,7 +159,7 @@ def _check_json(value: object, depth: int) -> None:
         _size("metadata", value)
     elif isinstance(value, int | float):
         if not -NUMBER_MAX <= value <= NUMBER_MAX:  # NaN is not, either
-            raise InvalidRequest("metadata", f"holds a number that JSON's readers cannot keep: {value!r:.40}")
+            raise InvalidRequest("metadata", f"holds a number that JSON's readers cannot keep: {_shown(value)}")
     elif isinstance(value, list | tuple):
         for inner in value:
             _check_json(inner, depth - 1)
@@ -173,7 +173,7 @@ def _check_json(value: object, depth: int) -> None:
 
 def _check_key(key: object) -> None:
     if not isinstance(key, str):
-        raise InvalidRequest("metadata", f"has a key that is not a str: {key!r:.40}")
+        raise InvalidRequest("metadata", f"has a key that is not a str: {_shown(key)}")
     _size("metadata", key)
 
 
@@ -181,14 +181,14 @@ def _seconds(field: str, given: object, default: float) -> float:
     if given is None:
         return default
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= SECONDS_MAX:
-        raise InvalidRequest(field, f"{given!r:.40} is not a number of seconds above 0, and at most {SECONDS_MAX}")
+        raise InvalidRequest(field, f"{_shown(given)} is not a number of seconds above 0, and at most {SECONDS_MAX}")
     return float(given)
 
 
 def _deadline(given: object, default: float) -> float:
     if not isinstance(given, datetime):
         if isinstance(given, int | float) and given <= 0:
-            raise InvalidRequest("deadline", f"{given!r:.40} is in the past; give seconds from now")
+            raise InvalidRequest("deadline", f"{_shown(given)} is in the past; give seconds from now")
         return _seconds("deadline", given, default)
     if given.tzinfo is None:
         raise InvalidRequest("deadline", f"{given!r} has no time zone; give an aware datetime, or seconds from now")
@@ -196,6 +196,14 @@ def _deadline(given: object, default: float) -> float:
     if left <= 0:
         raise InvalidRequest("deadline", f"{given.isoformat()} is in the past")
     return _seconds("deadline", left, default)
+
+
+def _shown(value: object) -> str:
+    """The beginning of it. Python writes no number of more than 4300 digits, and other values may refuse, too."""
+    try:
+        return f"{value!r:.40}"
+    except Exception as refusal:  # noqa: BLE001 - of whatever class agent code has handed over
+        return f"<{type(value).__name__}: {type(refusal).__name__}>"
 
 
 def _hash(conversation_id: str, agent: str, text: str, metadata: dict[str, Any]) -> bytes:
