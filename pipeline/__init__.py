@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pipeline.client import Client, Handle
     from pipeline.errors import (
         AttemptInterrupted,
+        ClientClosed,
         ConfigurationError,
         IdempotencyConflict,
         InvalidRequest,
@@ -52,6 +53,7 @@ __all__ = [  # noqa: RUF022 - grouped by topic: it is the table of contents
     "Usage",
     # what may go wrong
     "AttemptInterrupted",
+    "ClientClosed",
     "ConfigurationError",
     "IdempotencyConflict",
     "InvalidRequest",

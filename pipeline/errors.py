@@ -117,6 +117,10 @@ class BrokerUnavailable(PipelineError):
     """The broker did not take the messages, or did not say so in time; some of them may have been sent."""
 
 
+class ClientClosed(PipelineError):
+    """The client was closed; what it submitted goes on, and can be waited for by another one."""
+
+
 class WaitTimeout(PipelineError):
     """The request has no outcome yet; it goes on, and can be waited for again."""
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 from pipeline.client.handle import Handle
-from pipeline.errors import PipelineError
+from pipeline.errors import ClientClosed, PipelineError
 from pipeline.once import once
 
 P = ParamSpec("P")
@@ -50,8 +50,12 @@ class Asynchronous(ABC):
         return await self.in_thread(self.retry, request_id)
 
     async def in_thread(self, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a verb that waits for Postgres beside the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: verb(*args, **kwargs))
+        """Run a verb that waits for Postgres beside the event loop. Raises ClientClosed."""
+        try:
+            running = asyncio.get_running_loop().run_in_executor(self._threads, lambda: verb(*args, **kwargs))
+        except RuntimeError as ended:  # the threads are
+            raise ClientClosed from ended
+        return await running
 
     @once
     def _threads(self) -> ThreadPoolExecutor:

@@ -175,16 +175,15 @@ class Client(Asynchronous, Erasing):
         return reading.messages_of(self._database, self._storage, user_id, conversation_id)
 
     def close(self) -> None:
-        """End the threads and close the connections."""
-        self._notices.stop()
+        """End the threads and close the connections. Whoever waits for an answer is raised ClientClosed."""
         self._waiting.stop()
+        self._notices.stop()
         self._gate.close()
         inheritance.leave(self._database)
         self._database.close()
         self.redis.close()
         self._tracing.close()
-        if "_threads" in self.__dict__:
-            self._threads.shutdown(wait=False)
+        self._threads.shutdown(wait=False)
 
     # -- what handles are made of -------------------------------------------------------------------------------------
 
@@ -220,7 +219,10 @@ class Client(Asynchronous, Erasing):
         return self._database.patiently(lambda: reading.answer(self._database, self._storage, request_id))
 
     def outcome(self, request_id: UUID, origin: str, since: int | None) -> Future[Outcome]:
-        """The outcome to come. `since` is the listener's connection within which the request was submitted here."""
+        """The outcome to come. `since` is the listener's connection within which the request was submitted here.
+
+        ClientClosed comes in its place once the client is closed.
+        """
         self._notices.subscribe(notices.outcomes_channel(origin))
         missed = since is None or since != self._connection or not self._notices.healthy
         return self._waiting.outcome(request_id, look_now=missed)

@@ -48,8 +48,9 @@ class Handle:
         """The answer, as soon as there is one.
 
         Raises WaitTimeout after `timeout` seconds, and RequestFailed, RequestExpired or RequestCancelled when the
-        request ended without an answer. One that was archived since is read from cold storage, which may raise
-        StorageFailed or ArchiveDamaged; AnswerGone when its archive has expired.
+        request ended without an answer; ClientClosed when the client was closed, or is meanwhile. One that was
+        archived since is read from cold storage, which may raise StorageFailed or ArchiveDamaged; AnswerGone when its
+        archive has expired.
         """
         future = self._future()
         try:
@@ -81,7 +82,7 @@ class Handle:
         try:
             wait([future], SOON if self._since is None else 0)  # one that has ended has little to follow
             while not future.done():
-                texts = reader.read(self._client.redis, min(BLOCK, self._left(until, timeout)))
+                texts = self._read(reader, future, min(BLOCK, self._left(until, timeout)))
                 yield from texts
                 if not texts:
                     wait([future], SOON)
@@ -123,6 +124,14 @@ class Handle:
 
     def _future(self) -> Future[Outcome]:
         return self._client.outcome(self._uuid, self._origin, self._since)
+
+    def _read(self, reader: Reader, future: Future[Outcome], block: float) -> list[Text]:
+        try:
+            return reader.read(self._client.redis, block)
+        except Exception:
+            if not future.done():
+                raise
+            return []  # the client was closed, and the connection under its reader with it: `future` says so
 
     def _whole(self, outcome: Outcome) -> Outcome:
         """The outcome with its text, wherever that is."""

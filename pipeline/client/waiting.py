@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 
 from pipeline import signals
-from pipeline.errors import ConfigurationError, PipelineError, RequestNotFound
+from pipeline.errors import ClientClosed, ConfigurationError, PipelineError, RequestNotFound
 from pipeline.store.database import UNAVAILABLE, Database
 from pipeline.store.ledger import Outcome, outcomes
 from pipeline.store.ledger.outcomes import missing
@@ -44,9 +44,15 @@ class Waiting:
         self._thread: threading.Thread | None = None
 
     def outcome(self, request_id: UUID, *, look_now: bool) -> Future[Outcome]:
-        """The outcome to come. `look_now` unless it is sure that its notice has not been missed."""
+        """The outcome to come. `look_now` unless it is sure that its notice has not been missed.
+
+        After `stop`, ClientClosed comes in its place.
+        """
         future: Future[Outcome] = Future()
         with self._changed:
+            if self._stopping:
+                future.set_exception(ClientClosed())
+                return future
             if not self._waiting:
                 self._next_look = time.monotonic() + self._interval()
                 self._changed.notify()  # the thread sleeps without a limit while there is nobody to look for
@@ -87,10 +93,13 @@ class Waiting:
             self._changed.notify()
 
     def stop(self) -> None:
-        """End the thread. Waiters wait on for ever: stop when there are none."""
+        """End the thread. Whoever waits, or comes to wait later, is raised ClientClosed."""
         with self._changed:
             self._stopping = True
+            left = list(self._waiting)
             self._changed.notify()
+        for id_ in left:
+            self._refuse(id_, ClientClosed())
         if self._thread is not None:
             self._thread.join(timeout=5)
 
@@ -143,7 +152,7 @@ class Waiting:
                 future.set_result(outcome)
 
     def _refuse(self, request_id: UUID, why: PipelineError) -> None:
-        """There will be no outcome: it was erased, or nobody here can read it."""
+        """There will be no outcome: it was erased, or nobody here can read it, or will look for it any more."""
         with self._changed:
             futures = self._waiting.pop(request_id, [])
         for future in futures:

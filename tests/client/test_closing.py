@@ -1,0 +1,79 @@
+"""A client that is closed: whoever waits for an answer learns it, and whoever comes to wait later."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pipeline import Client, ClientClosed, Handle
+from tests.client.conftest import NO_BROKER, Connect
+from tests.servers import Broker, eventually
+
+
+def result(handle: Handle) -> object:
+    return handle.result()
+
+
+def stream(handle: Handle) -> object:
+    return list(handle.stream())
+
+
+def aresult(handle: Handle) -> object:
+    return asyncio.run(handle.aresult())
+
+
+def astream(handle: Handle) -> object:
+    async def follow() -> list[str]:
+        return [text async for text in handle.astream()]
+
+    return asyncio.run(follow())
+
+
+WAITS = pytest.mark.parametrize("wait", [result, stream, aresult, astream], ids=lambda wait: wait.__name__)
+
+
+def ask(client: Client) -> Handle:
+    return client.submit("Hello.", user_id="ada", conversation_id="thesis")
+
+
+@pytest.fixture(params=["with a broker", "without one"])
+def client(request: pytest.FixtureRequest, connect: Connect) -> Client:
+    if request.param == "without one":
+        return connect(NO_BROKER)
+    broker: Broker = request.getfixturevalue("broker")
+    return connect(broker.url)
+
+
+@WAITS
+def test_whoever_waits_while_the_client_is_closed_is_told(client: Client, wait: Callable[[Handle], object]) -> None:
+    handle = ask(client)
+    with ThreadPoolExecutor(1) as thread:
+        waiter = thread.submit(wait, handle)
+        eventually(lambda: client._waiting._waiting)
+        client.close()
+        assert isinstance(waiter.exception(30), ClientClosed)
+
+
+@WAITS
+def test_whoever_comes_to_wait_after_the_client_was_closed_is_told(
+    client: Client, wait: Callable[[Handle], object]
+) -> None:
+    handle = ask(client)
+    client.close()
+    with ThreadPoolExecutor(1) as thread:
+        assert isinstance(thread.submit(wait, handle).exception(30), ClientClosed)
+
+
+def test_what_was_submitted_goes_on_without_its_client(client: Client, connect: Connect) -> None:
+    handle = ask(client)
+    client.close()
+    assert connect(NO_BROKER).get(handle.id).status() == "queued"
+
+
+def test_asyncio_code_that_comes_after_the_client_was_closed_is_told(client: Client) -> None:
+    client.close()
+    with pytest.raises(ClientClosed):
+        asyncio.run(client.asubmit("Hello.", user_id="ada", conversation_id="thesis"))
