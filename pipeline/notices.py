@@ -106,13 +106,29 @@ class Listener:
         with self._changed:
             return self._changed.wait_for(lambda: channel in self._heard, wait)
 
-    def unsubscribe(self, channel: str) -> None:
-        """Hear this channel no more."""
+    def want(self, channel: str) -> None:
+        """`subscribe` that never waits for the broker: within `timeout` the thread sees it, or sooner by `hurry`."""
         with self._changed:
-            known = channel in self._wanted
+            self._wanted.add(channel)
+            self._start()
+
+    def lacks(self, channel: str) -> bool:
+        """Whether there is a connection, but this channel is not heard yet: then it is worth while to `hurry`."""
+        with self._changed:
+            return self._nudges in self._heard and channel not in self._heard
+
+    def hurry(self, channel: str, wait: float) -> bool:
+        """Hear at once what is wanted. Returns whether this channel is heard, after `wait` seconds at most, or as
+        soon as the connection is lost. A frozen broker may hold the caller for `timeout`."""
+        self._wake()
+        with self._changed:
+            self._changed.wait_for(lambda: channel in self._heard or self._nudges not in self._heard, wait)
+            return channel in self._heard
+
+    def unsubscribe(self, channel: str) -> None:
+        """Hear this channel no more, as soon as the thread sees it, within `timeout`. Never waits for the broker."""
+        with self._changed:
             self._wanted.discard(channel)
-        if known:
-            self._wake()
 
     def stop(self) -> None:
         """End the thread and its connection."""
@@ -127,16 +143,20 @@ class Listener:
 
     def _wake(self) -> None:
         with self._changed:
-            if self._thread is None and not self._stopping:
-                self._thread = threading.Thread(target=self._run, name="notices", daemon=True)
-                self._thread.start()
-                return
-            if self._nudges not in self._heard:  # it looks at what is wanted once it has a connection
+            if self._start() or self._nudges not in self._heard:  # it looks at what is wanted once it has a connection
                 return
         try:
             self._client.publish(self._nudges, b"")
         except broker.FAULTS as fault:  # the listener will notice, too, and connect anew
             log.debug("notices_not_nudged", error=type(fault).__name__)
+
+    def _start(self) -> bool:
+        """Whether the thread is new. To be called under the lock."""
+        if self._thread is not None or self._stopping:
+            return False
+        self._thread = threading.Thread(target=self._run, name="notices", daemon=True)
+        self._thread.start()
+        return True
 
     def _run(self) -> None:
         pause = FIRST_PAUSE
@@ -198,6 +218,7 @@ class Listener:
         with self._changed:
             first = bool(self._heard) or not self.faults
             self._heard.clear()
+            self._changed.notify_all()
             self.faults += 1
         signals.broker_failed("listen")
         if first:

@@ -21,6 +21,7 @@ from pipeline.client.acceptance import Acceptance, batches
 from pipeline.client.asynchronous import Asynchronous
 from pipeline.client.erasing import Erasing
 from pipeline.client.handle import Handle
+from pipeline.client.others import Others
 from pipeline.client.replaying import Replaying
 from pipeline.client.submission import Rules
 from pipeline.client.waiting import Waiting
@@ -65,6 +66,7 @@ class Client(Asynchronous, Erasing):
             self._settings.broker, self._on_notice, self._on_reconnect, timeout=self._settings.broker_timeout
         )
         self._waiting = Waiting(self._database, poll=self._settings.outcome_poll, is_told=lambda: self._notices.healthy)
+        self._others = Others(self._notices, self._waiting.look)
         #: Counts the connections of the listener: within one of them, no notice is missed.
         self._connection = 0
         self._listening = False
@@ -219,16 +221,19 @@ class Client(Asynchronous, Erasing):
         return self._database.patiently(lambda: reading.answer(self._database, self._storage, request_id))
 
     def outcome(self, request_id: UUID, origin: str, since: int | None) -> Future[Outcome]:
-        """The outcome to come. `since` is the listener's connection within which the request was submitted here.
+        """The outcome to come, until `forget`. ClientClosed comes in its place once the client is closed.
 
-        ClientClosed comes in its place once the client is closed.
+        `since` is the listener's connection within which the request was submitted here.
         """
-        self._notices.subscribe(notices.outcomes_channel(origin))
+        if origin != self._origin:
+            self._others.follow(origin, request_id, self._threads)
         missed = since is None or since != self._connection or not self._notices.healthy
         return self._waiting.outcome(request_id, look_now=missed)
 
-    def forget(self, request_id: UUID, future: Future[Outcome]) -> None:
-        """Nobody waits on this future any more."""
+    def forget(self, request_id: UUID, origin: str, future: Future[Outcome]) -> None:
+        """Nobody waits on this future any more, which `outcome` has given."""
+        if origin != self._origin:
+            self._others.leave(origin)
         self._waiting.forget(request_id, future)
 
     def async_redis(self) -> redis.asyncio.Redis:

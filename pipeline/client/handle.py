@@ -58,7 +58,7 @@ class Handle:
         except FutureTimeoutError:
             raise WaitTimeout(self.id, timeout or 0) from None
         finally:
-            self._client.forget(self._uuid, future)
+            self._client.forget(self._uuid, self._origin, future)
         return answer_of(self._whole(outcome))
 
     async def aresult(self, timeout: float | None = None) -> Answer:
@@ -69,7 +69,7 @@ class Handle:
         except TimeoutError:
             raise WaitTimeout(self.id, timeout or 0) from None
         finally:
-            self._client.forget(self._uuid, future)
+            self._client.forget(self._uuid, self._origin, future)
         return answer_of(await self._client.in_thread(self._whole, outcome) if _lacks_text(outcome) else outcome)
 
     def stream(self, timeout: float | None = None) -> Iterator[Text]:
@@ -88,7 +88,7 @@ class Handle:
                     wait([future], SOON)
             yield from reader.finish(answer_of(self._whole(future.result())).text)
         finally:
-            self._client.forget(self._uuid, future)
+            self._client.forget(self._uuid, self._origin, future)
 
     async def astream(self, timeout: float | None = None) -> AsyncIterator[Text]:
         """`stream` for asyncio."""
@@ -106,7 +106,7 @@ class Handle:
             for text in reader.finish(answer_of(whole).text):
                 yield text
         finally:
-            self._client.forget(self._uuid, future)
+            self._client.forget(self._uuid, self._origin, future)
             await redis.aclose()
 
     def cancel(self) -> bool:

@@ -86,6 +86,13 @@ class Waiting:
             if self._wanted:
                 self._changed.notify()
 
+    def look(self, request_id: UUID) -> None:
+        """This one's notice may have been missed."""
+        with self._changed:
+            if request_id in self._waiting:
+                self._wanted.add(request_id)
+                self._changed.notify()
+
     def look_again(self) -> None:
         """Notices may have been missed."""
         with self._changed:

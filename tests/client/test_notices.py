@@ -14,11 +14,12 @@ import redis
 from pipeline import (
     Client,
     Handle,
+    WaitTimeout,
     notices,
 )
 from pipeline.store.ledger import Ended, Ending
 from tests.client.conftest import Connect
-from tests.servers import Broker, eventually
+from tests.servers import Broker, eventually, seconds_of
 from tests.store.desk import Desk, answered
 
 #: Seconds after which a lost notice would have been made good by a look; longer than any test waits.
@@ -89,6 +90,60 @@ def test_a_waiter_of_another_process_is_told_too(
         eventually(lambda: elsewhere._client._notices.healthy)
         told.answer(handle)
         assert answer.result(60).text == "Knuth."
+
+
+def test_who_waits_for_a_request_of_another_process_is_told_beside_others_that_wait(
+    listening: Client, connect: Connect, broker: Broker, told: Told
+) -> None:
+    elsewhere, own = connect(broker.url, outcome_poll=NEVER), ask(listening, 1)
+    handle = listening.get(ask(elsewhere).id)
+    with ThreadPoolExecutor(2) as threads:
+        kept = threads.submit(own.result, 60)
+        eventually(lambda: listening._waiting._waiting)
+        answer = threads.submit(handle.result, 60)
+        eventually(lambda: len(listening._waiting._waiting) == 2)
+        told.answer(handle)  # perhaps before its notice can be heard here
+        assert answer.result(60).text == "Knuth."
+        told.answer(own)
+        assert kept.result(60).text == "Knuth."
+
+
+def test_another_process_is_heard_until_the_last_one_has_its_answer(
+    listening: Client, connect: Connect, broker: Broker, told: Told
+) -> None:
+    elsewhere = connect(broker.url, broker_timeout=1)
+    handles = [elsewhere.get(ask(listening, n).id) for n in range(2)]
+    channel = notices.outcomes_channel(listening._origin)
+    listeners: Callable[[], int] = lambda: told.redis.pubsub_numsub(channel)[0][1]  # noqa: E731 - of one line
+    with ThreadPoolExecutor(2) as threads:
+        answers = [threads.submit(handle.result, 60) for handle in handles]
+        eventually(lambda: listeners() == 2, what="both clients hear it")
+        for handle, answer in zip(handles, answers, strict=True):
+            assert listeners() == 2
+            told.answer(handle)
+            assert answer.result(60).text == "Knuth."
+    eventually(lambda: listeners() == 1, what="only the client whose requests they are hears it")
+
+
+def test_a_frozen_broker_does_not_hold_an_event_loop_that_waits_for_a_request_of_another_process(
+    connect: Connect, broker: Broker
+) -> None:
+    client = connect(broker.url, broker_timeout=20)
+    ask(client, 2)  # it is told of its own
+    eventually(lambda: client._notices.healthy)
+
+    async def wait_in_vain(first: Handle, second: Handle) -> None:
+        with pytest.raises(WaitTimeout):
+            await first.aresult(0.1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(second.astream()), 0.1)
+
+    first, second = (client.get(ask(connect(broker.url), n).id) for n in range(2))
+    broker.freeze()
+    try:
+        assert seconds_of(lambda: asyncio.run(wait_in_vain(first, second))) < 10
+    finally:
+        broker.thaw()
 
 
 def test_what_ended_while_nobody_could_be_told_is_looked_up_when_the_broker_is_back(
