@@ -6,14 +6,21 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.archive.assembly import archiver
+from pipeline.settings import current
+from stress.conclude import conclude
 from stress.load.order import Order
 from stress.load.senders import HOME, SenderLost, senders
-from stress.plan import Closed
+from stress.plan import Closed, Plan
+from stress.run import execute
+from stress.target import attached
 from tests.fleet import Fleet
 from tests.servers import eventually
 from tests.stress.page import Browser
@@ -148,6 +155,41 @@ def test_it_attaches_to_a_pipeline_by_its_urls_and_sees_its_workers(fleet: Fleet
     assert report["requests"]["succeeded"] == 20
     assert report["memory"]["start"] > 20e6
     assert report["cpu"]["workers"] > 0
+
+
+@pytest.fixture
+def its_environment(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """That of the fleet is ours."""
+    for name, value in fleet.environment.items():
+        monkeypatch.setenv(name, value)
+    current.cache_clear()
+    yield
+    current.cache_clear()
+
+
+@pytest.mark.usefixtures("its_environment")
+def test_an_attached_run_reads_archived_messages_back_from_where_the_environment_says(
+    fleet: Fleet,
+) -> None:
+    plan = Plan("archived", Closed(users=2, requests=3, delay=0.01), agent="sound", patience=60)
+    with attached(plan) as target:
+        done = execute(plan, target)
+        archive(fleet, done.name)
+        report = conclude(done)
+    assert report.passed, report.verdicts
+    assert report.requests.succeeded == 6
+    # and it is the archives that it has read
+    elsewhere = done.target.settings.model_copy(update={"cold_storage_url": str(fleet.folder / "nothing")})
+    done.target = replace(done.target, settings=elsewhere)
+    assert conclude(done).integrity.lost.count == 6
+
+
+def archive(fleet: Fleet, run: str) -> None:
+    """All that this run's users have said, so that nothing of it is hot."""
+    cold = archiver(fleet.settings, fleet.database)
+    sessions = [row[0] for row in fleet.rows("SELECT id FROM sessions WHERE starts_with(user_id, %s)", run)]
+    assert cold.archive(sessions, force=True, whole=True).archives == len(sessions) == 2
+    cold.close()
 
 
 def test_a_run_that_is_interrupted_waits_for_what_is_under_way_and_reports(fleet: Fleet, tmp_path: Path) -> None:
