@@ -23,6 +23,10 @@ log = structlog.get_logger(__name__)
 #: Most characters of an agent's traceback that are kept.
 TRACEBACK_MAX = 8000
 
+#: Who waits for one of these comes back to the moment, and keeps a place of their user meanwhile: of one user's flood
+#: no more stand in a provider's line than the user has places.
+IN_LINE = frozenset({"concurrency", "requests_per_minute", "tokens_per_minute"})
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -99,8 +103,7 @@ class Attempt:
             return self._failed(turn, Failure.of(fault))
         if turn.calls:
             return self._failed(turn, Failure(fault.reason, retry_after=min(fault.seconds, self.policy.longest)))
-        # whoever waits for a slot comes back to the moment; what waits for longer is not so particular
-        countdown = fault.reason == "concurrency" and fault.seconds <= self.countdown_max
+        countdown = fault.reason in IN_LINE and fault.seconds <= self.countdown_max
         return self._ended(turn, Status.queued, reason=fault.reason, delay=fault.seconds, countdown=countdown)
 
     def _failed(self, turn: Turn, failure: Failure) -> Ending:

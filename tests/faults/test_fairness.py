@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -111,3 +112,28 @@ def test_what_is_tried_again_under_constant_urgent_comes_to_its_turn_as_well(
     eventually(lambda: fleet.attempts(batch), PATIENCE, what="its first attempt")
     with constantly_urgent(fleet, 6):
         assert batch.result(PATIENCE).attempts == 2
+
+
+def test_a_flood_under_a_providers_rate_holds_up_others_by_its_places_alone(
+    database: str, broker: Broker, simulator: Simulator, make_fleet: MakeFleet
+) -> None:
+    size, rate = 300, 60
+    limited = [{**provider_at(simulator.url)[0], "requests_per_minute": rate}]
+    fleet = make_fleet(database, broker.url, providers=limited, worker_slots=20, user_rate=f"{size}/second")
+    fleet.may_leave_unfinished = True
+    fleet.start(1)
+    spent = [[int(time.time()) - 60 + second, rate // 60, 0] for second in range(60)]  # one becomes free each second
+    name = limited[0]["name"]
+    fleet.client.redis.set(f"cite_agent:limits:{name}", json.dumps({"closed_until": 0, "seconds": spent}), ex=120)
+    flooding = [
+        {"text": "flood", "user_id": "flooding", "conversation_id": f"c{n}", "agent": "chat"} for n in range(size)
+    ]
+    fleet.client.submit_many(flooding)
+    eventually(
+        lambda: fleet.scalar(f"SELECT count(*) FROM requests {DONE}") > 2, PATIENCE, what="the flood is answered"
+    )
+    began = time.monotonic()
+    fleet.ask(user_id="bob", agent="chat").result(PATIENCE)
+    took = time.monotonic() - began
+    # the flood's three places, and its own second
+    assert took < fleet.settings.user_concurrency + 1 + 3 * BUSY
