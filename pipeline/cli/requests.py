@@ -52,9 +52,9 @@ def list_(
     if as_json:
         emit_json(found)
         return
-    columns = ("ID", "STATUS", "TRIES", "REASON", "USER", "CONVERSATION")
-    rows = [(one.id, one.status, one.attempts, one.reason, one.user_id, one.conversation_id) for one in found]
-    console().print(table(columns, rows, whole=columns[:3]))
+    columns = ("ID", "STATUS", "REASON", "USER", "CONVERSATION")  # more would leave no room for a reason to be read
+    rows = [(one.id, one.status, one.reason, one.user_id, one.conversation_id) for one in found]
+    console().print(table(columns, rows, whole=columns[:2]))
 
 
 @requests.command("show")

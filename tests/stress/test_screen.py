@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -21,7 +22,7 @@ from stress.target import Target
 
 def run_of(plan: Plan) -> Run:
     """A run that has begun four seconds ago, and has an answer and a refusal. Nothing of it is there yet to look at."""
-    run = Run(plan, cast(Target, None), cast(Database, None))
+    run = Run(plan, cast(Target, SimpleNamespace(workers=lambda: None)), cast(Database, None))
     run.start = time.monotonic() - 4
     run.recorder.hear([Record(1, 1, 1, 2, "succeeded", "a"), Record(1, 1, None, 2, "refused", None, "QueueFull")])
     return run
