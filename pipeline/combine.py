@@ -15,7 +15,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -34,6 +34,23 @@ RESTS = 2.0
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def batches(
+    items: Iterable[Item], weigh: Callable[[Item], float], *, most: int, heaviest: float
+) -> Iterator[list[Item]]:
+    """The items in their order, in batches of at most `most`, and no heavier than `heaviest` but for one item alone."""
+    batch: list[Item] = []
+    weight = 0.0
+    for item in items:
+        added = weigh(item)
+        if batch and (len(batch) == most or weight + added > heaviest):
+            yield batch
+            batch, weight = [], 0.0
+        batch.append(item)
+        weight += added
+    if batch:
+        yield batch
 
 
 class _Waiting(Generic[Item, Result]):

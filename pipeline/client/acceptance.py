@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from pipeline import signals
+from pipeline import combine, signals
 from pipeline.admission import Ask, Gate
 from pipeline.combine import RESTS, Combiner
 from pipeline.courier import Courier
@@ -124,17 +124,7 @@ def _at_once(job: Callable[[], None]) -> None:
 
 def batches(new: Iterable[NewRequest]) -> Iterator[list[NewRequest]]:
     """What is to be accepted, in its order, in as many requests at once as go together well."""
-    batch: list[NewRequest] = []
-    weight = 0
-    for one in new:
-        size = size_of(one)
-        if batch and (len(batch) == BATCH or weight + size > HEAVIEST):
-            yield batch
-            batch, weight = [], 0
-        batch.append(one)
-        weight += size
-    if batch:
-        yield batch
+    return combine.batches(new, size_of, most=BATCH, heaviest=HEAVIEST)
 
 
 def size_of(new: NewRequest) -> int:

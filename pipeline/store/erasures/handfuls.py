@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pipeline.combine import batches
 from pipeline.store.database import Database
 
 #: Sessions of a handful, and hot messages in it, unless one session alone has more.
@@ -16,13 +17,5 @@ def handfuls(database: Database, session_ids: Sequence[int]) -> Iterator[list[in
     """Those of these sessions that are still there, a few at a time."""
     with database.connection() as connection:
         found = connection.execute(HOT, [list(session_ids)]).fetchall()
-    handful: list[int] = []
-    messages = 0
-    for session_id, hot in found:
-        if handful and (len(handful) == SESSIONS or messages + hot > MESSAGES):
-            yield handful
-            handful, messages = [], 0
-        handful.append(session_id)
-        messages += hot
-    if handful:
-        yield handful
+    for handful in batches(found, lambda one: int(one[1]), most=SESSIONS, heaviest=MESSAGES):
+        yield [session_id for session_id, _ in handful]
