@@ -1,10 +1,11 @@
-"""Postgres crashes, stands still, hangs up, takes no more connections. Touched each time: all that is unfinished."""
+"""Postgres crashes, stands still, hangs up, takes no writes or no connections. Touched: all that is unfinished."""
 
 from __future__ import annotations
 
 import time
 
 import psycopg
+from psycopg import sql
 
 from stress.chaos.fault import HALF, Strike, fault
 from stress.chaos.scene import Scene
@@ -17,6 +18,9 @@ CUTS, APART = 5, 1.0
 
 #: Seconds for which there are no connections to be had.
 EXHAUSTED = 8.0
+
+#: Seconds for which it takes no writes.
+READ_ONLY = 8.0
 
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> ALL(%s)"
 
@@ -53,6 +57,20 @@ def cut_connections(scene: Scene) -> Strike:
     return Strike.since(began, touched)
 
 
+@fault("postgres_read_only", HALF)
+def take_no_writes(scene: Scene) -> Strike:
+    """Cut all connections; who connects again cannot write for 8 s, as after a failover to a standby. Touched: all
+    that is unfinished."""
+    touched = scene.enough(scene.ledger.unfinished)
+    began = time.monotonic()
+    try:
+        _let_write(scene.postgres.url, may=False)
+        time.sleep(READ_ONLY)
+    finally:
+        _let_write(scene.postgres.url, may=True)  # who is connected still cannot, and has to find out
+    return Strike.since(began, touched)
+
+
 @fault("postgres_exhausted", HALF)
 def exhaust(scene: Scene) -> Strike:
     """Take every connection that Postgres has, and cut those of others, for 8 s. Touched: all that is unfinished."""
@@ -68,6 +86,17 @@ def exhaust(scene: Scene) -> Strike:
         for connection in swarm:
             connection.close()
     return Strike.since(began, touched)
+
+
+def _let_write(url: str, *, may: bool) -> None:
+    with psycopg.connect(url, autocommit=True, options="-c default_transaction_read_only=off") as connection:
+        database = sql.Identifier(connection.info.dbname)
+        setting = sql.SQL("off" if may else "on")
+        connection.execute(
+            sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = {}").format(database, setting)
+        )
+        if not may:
+            connection.execute(CUT, [[connection.info.backend_pid]])
 
 
 def _take_all(swarm: list[psycopg.Connection], url: str) -> None:
