@@ -10,6 +10,7 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     CheckConstraint,
+    Computed,
     DateTime,
     Double,
     ForeignKey,
@@ -134,7 +135,8 @@ class Request(Base):
         Index("ix_requests_unfinished", "session_id", "position", postgresql_where=text("finished_at IS NULL")),
         Index("ix_requests_deadline", "deadline", postgresql_where=text("finished_at IS NULL")),
         # Counted from the index alone. Its entries are written by ends, which move other partial indexes anyway.
-        Index("ix_requests_ended", "status", postgresql_where=text("finished_at IS NOT NULL")),
+        # That is why it has a column of its own: indexed, `status` would change with each claim.
+        Index("ix_requests_outcome", "outcome", postgresql_where=text("outcome IS NOT NULL")),
         {"postgresql_with": {"fillfactor": "70"}},
     )
 
@@ -182,6 +184,10 @@ class Request(Base):
     claimed_at: Mapped[datetime | None]
     run_until: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    #: The final status, kept by Postgres; None while there is none.
+    outcome: Mapped[str | None] = mapped_column(
+        Computed("CASE WHEN finished_at IS NOT NULL THEN status END", persisted=True)
+    )
     reason: Mapped[str | None]
     #: When the next request of its session asked for it to stop.
     interrupted_at: Mapped[datetime | None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from pipeline.store.database import Database
 from pipeline.store.ledger import outcomes, recover
 from tests.store.desk import Desk, Sql, answered, new
@@ -56,3 +58,23 @@ def test_no_look_of_recovery_reads_the_whole_past(desk: Desk, sql: Sql) -> None:
         recover.due(desk.database, concurrency=3)
     after = rows_read_in_sequence(desk.database)
     assert after["requests"] == before["requests"]
+
+
+def test_a_claim_is_a_heap_only_update_and_writes_no_index_anew(ledger_url: str) -> None:
+    with closing(Database(ledger_url, size=1)) as database:  # what it counts, the same connection tells
+        desk = Desk(database)
+        asked = [new(user=f"user {number}") for number in range(5)]
+        desk.accept(*asked)
+        every, heap_only = updates_of_requests(database)
+        assert len(desk.claim(*(one.id for one in asked))) == len(asked)
+        assert updates_of_requests(database) == (every + len(asked), heap_only + len(asked))
+
+
+def updates_of_requests(database: Database) -> tuple[int, int]:
+    """All, and those that wrote no index."""
+    with database.connection() as connection:
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        rows = connection.execute(
+            "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'requests'"
+        ).fetchall()
+    return rows[0][0], rows[0][1]

@@ -13,7 +13,7 @@ from pipeline.schemas import Priority, Status
 from pipeline.store.database import Connection, Database
 from pipeline.store.planning import plan_through_indexes
 
-ENDED = "SELECT status, count(*) FROM requests WHERE finished_at IS NOT NULL GROUP BY status"
+ENDED = "SELECT outcome, count(*) FROM requests WHERE outcome IS NOT NULL GROUP BY outcome"
 
 #: `stuck`: nobody is at work on it any more, and recovery should have come by now.
 UNFINISHED = """
