@@ -30,6 +30,7 @@ GUARDS = (
     "ALTER TABLE messages DROP CONSTRAINT pk_messages",
     "ALTER TABLE attempts DROP CONSTRAINT pk_attempts",
     "DROP INDEX uq_requests_head",
+    "ALTER TABLE requests ALTER COLUMN outcome DROP EXPRESSION",
 )
 
 #: The requests of the ledger below, by position: two answered ones, a failed, a running and a waiting one.
