@@ -129,8 +129,7 @@ def batches(new: Iterable[NewRequest]) -> Iterator[list[NewRequest]]:
 
 def size_of(new: NewRequest) -> int:
     """Bytes of its text and metadata; all else of a request is small."""
-    text = len(new.text) if new.text.isascii() else len(new.text.encode())
-    return text + (len(json.dumps(new.metadata)) if new.metadata else 0)
+    return len(new.text.encode()) + (len(json.dumps(new.metadata)) if new.metadata else 0)
 
 
 def _weight(submission: Submission) -> int:

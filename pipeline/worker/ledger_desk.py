@@ -22,7 +22,6 @@ from pipeline.worker.held import Held
 
 log = structlog.get_logger(__name__)
 
-
 #: Bytes of what is kept at once: well within what Postgres takes in the time that a statement may, beside other work.
 HEAVIEST = 8 * 1024 * 1024
 
