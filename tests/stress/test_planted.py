@@ -81,7 +81,8 @@ def copy(fleet: Fleet, sound: Run, unguarded: str) -> Run:
         made.execute(f"TRUNCATE {', '.join(TABLES)} CASCADE")
         for table in TABLES:
             with (
-                whole.cursor().copy(f"COPY {table} TO STDOUT") as rows,
+                # as a query: a table's own COPY leaves out the columns that it computes, which the copy no longer does
+                whole.cursor().copy(f"COPY (SELECT * FROM {table}) TO STDOUT") as rows,
                 made.cursor().copy(f"COPY {table} FROM STDIN") as into,
             ):
                 for block in rows:
