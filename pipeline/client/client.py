@@ -27,7 +27,7 @@ from pipeline.client.submission import Rules
 from pipeline.client.waiting import Waiting
 from pipeline.courier import Courier
 from pipeline.erasure import Eraser
-from pipeline.errors import IdempotencyConflict, InvalidRequest, PipelineError, RequestNotFound
+from pipeline.errors import ClientClosed, IdempotencyConflict, InvalidRequest, PipelineError, RequestNotFound
 from pipeline.once import once
 from pipeline.schemas import OUTCOMES, Message, Status
 from pipeline.settings import Settings, current
@@ -53,7 +53,8 @@ class Client(Asynchronous, Erasing):
         logs.adopt(self._settings)
         self._origin = secrets.token_hex(8)
         self._rules = Rules(self._settings, agents.load(self._settings.agents), self._origin)
-        self._database = Database(self._settings.database, size=self._settings.database_pool_size)
+        pool = self._settings.database_pool_size
+        self._database = Database(self._settings.database, size=pool, closed=ClientClosed)
         signals.label_users_by(users.claiming(self._database, self._settings.metrics_max_users))
         self.redis: redis.Redis = broker.connect(self._settings.broker, self._settings.broker_timeout)
         self._courier = Courier(self._settings, self.redis)
@@ -70,6 +71,7 @@ class Client(Asynchronous, Erasing):
         #: Counts the connections of the listener: within one of them, no notice is missed.
         self._connection = 0
         self._listening = False
+        self._closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -177,7 +179,11 @@ class Client(Asynchronous, Erasing):
         return reading.messages_of(self._database, self._storage, user_id, conversation_id)
 
     def close(self) -> None:
-        """End the threads and close the connections. Whoever waits for an answer is raised ClientClosed."""
+        """End the threads and close the connections. Whoever waits for an answer, or comes to ask for anything that
+        needs Postgres, is raised ClientClosed."""
+        if self._closed:
+            return
+        self._closed = True
         self._waiting.stop()
         self._notices.stop()
         self._gate.close()
@@ -276,6 +282,8 @@ class Client(Asynchronous, Erasing):
 
     def _listen(self) -> int:
         """Be told of outcomes from now on. Returns the connection that they come by."""
+        if self._closed:
+            raise ClientClosed
         if not self._listening:
             self._listening = True
             self._notices.subscribe(notices.outcomes_channel(self._origin), wait=FIRST_CONNECTION)

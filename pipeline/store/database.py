@@ -16,7 +16,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 
 from pipeline import signals
-from pipeline.errors import ConfigurationError, LedgerUnavailable
+from pipeline.errors import ConfigurationError, LedgerUnavailable, PipelineError
 from pipeline.once import once
 
 log = structlog.get_logger(__name__)
@@ -64,12 +64,19 @@ PATIENCE = 5.0
 
 
 class Database:
-    """A process's connections to Postgres. They open on first use, at most `size` of them."""
+    """A process's connections to Postgres. They open on first use, at most `size` of them.
 
-    def __init__(self, url: str, *, size: int = 8, wait: float = 2.0) -> None:
+    After `close`, whoever comes is raised `closed`, where that is given, and PoolClosed otherwise.
+    """
+
+    def __init__(
+        self, url: str, *, size: int = 8, wait: float = 2.0, closed: type[PipelineError] | None = None
+    ) -> None:
         self._conninfo = make_conninfo(url, **_without_given(CONNECTION, url))
         self._size = size
         self._wait = wait
+        self._closed_error = closed
+        self._closed = False
 
     @once
     def _pool(self) -> ConnectionPool[Connection]:
@@ -88,14 +95,21 @@ class Database:
     @once
     def engine(self) -> Engine:
         """For reading through the models; it borrows from the same pool."""
-        return create_engine("postgresql+psycopg://", creator=self._pool.getconn, poolclass=NullPool)
+        return create_engine("postgresql+psycopg://", creator=lambda: self._open_pool().getconn(), poolclass=NullPool)
+
+    def _open_pool(self) -> ConnectionPool[Connection]:
+        if not self._closed:
+            return self._pool
+        if self._closed_error is None:
+            raise PoolClosed
+        raise self._closed_error
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """A connection in autocommit mode. Raises what `UNAVAILABLE` lists when there is none to be had, and
         ConfigurationError where the database is of another version."""
         try:
-            with self._pool.connection() as connection:
+            with self._open_pool().connection() as connection:
                 try:
                     yield connection
                 except errors.ReadOnlySqlTransaction:  # it may lead to what is a standby from now on
@@ -122,7 +136,9 @@ class Database:
             except REFUSALS:
                 raise
             except UNAVAILABLE as fault:
-                if isinstance(fault, PoolClosed) or give_up():
+                if isinstance(fault, PoolClosed):
+                    raise self._closed_error or LedgerUnavailable from fault
+                if give_up():
                     raise LedgerUnavailable from fault
                 signals.ledger_failed("retried")
                 log.info("ledger_retry", error=type(fault).__name__, seconds=delay)
@@ -131,7 +147,8 @@ class Database:
             self._pool.check()  # where one connection is broken, its neighbours are
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close what is open, for good."""
+        self._closed = True
         if "_pool" in self.__dict__:
             self._pool.close()
 

@@ -77,3 +77,30 @@ def test_asyncio_code_that_comes_after_the_client_was_closed_is_told(client: Cli
     client.close()
     with pytest.raises(ClientClosed):
         asyncio.run(client.asubmit("Hello.", user_id="ada", conversation_id="thesis"))
+
+
+VERBS: dict[str, Callable[[Client, Handle], object]] = {
+    "submit": lambda client, _: ask(client),
+    "submit_many": lambda client, _: client.submit_many(
+        [{"text": "Hello.", "user_id": "ada", "conversation_id": "thesis"}]
+    ),
+    "get": lambda client, handle: client.get(handle.id),
+    "retry": lambda client, handle: client.retry(handle.id),
+    "history": lambda client, _: list(client.history("ada", "thesis")),
+    "erase": lambda client, _: client.erase("ada"),
+    "status": lambda _, handle: handle.status(),
+    "cancel": lambda _, handle: handle.cancel(),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+@pytest.mark.parametrize("used", [True, False], ids=["used before", "never used"])
+def test_whoever_comes_to_ask_after_the_client_was_closed_is_told(
+    connect: Connect, verb: Callable[[Client, Handle], object], *, used: bool
+) -> None:
+    client = connect(NO_BROKER)
+    handle = ask(client if used else connect(NO_BROKER))
+    mine = Handle(client, handle._uuid, origin=client._origin, stream_key=handle._key, since=None)
+    client.close()
+    with pytest.raises(ClientClosed):
+        verb(client, mine)
