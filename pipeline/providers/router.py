@@ -93,8 +93,7 @@ class Router:
                 failures.add(chosen.candidate, fault)
                 left = helpful(fault, chosen.candidate, left) if control.seconds_left > 0 else []
             text.begin_anew()
-        assert failures.error is not None  # noqa: S101 - without one, `_choose` raises
-        raise failures.error
+        raise failures.take()
 
     def close(self) -> None:
         """Let go of what was told and not yet passed on. The providers are their registry's to close."""
@@ -140,7 +139,7 @@ class Router:
             if no.wait > WORTH_WAITING:
                 raise Deferred(no.why, self._turns.next(soonest, no.why, no.wait))
             _pause(no.wait, control)
-        if failures.error is not None:
+        if failures.any:
             return None
         raise ProviderError("budget", provider=left[0].name, detail="the day's budget is spent")
 

@@ -64,7 +64,6 @@ class LedgerDesk:
         self._giving_up.set()
 
     def _claim(self, ids: Sequence[UUID]) -> list[Claim | None]:
-        window = self._settings.max_messages_in_memory
         tried = False
 
         def commit() -> list[Claim]:
@@ -72,22 +71,23 @@ class LedgerDesk:
             held = self._held.fences()
             lost = [id_ for id_ in ids if id_ not in held] if tried else []
             tried = True
-            return in_time(ids, lost)
-
-        def in_time(some: Sequence[UUID], lost: Sequence[UUID]) -> list[Claim]:
-            """In two halves where the contexts of all are more than Postgres reads in the time of a statement."""
-            try:
-                return claim(self._database, self._worker, some, window=window, lost=[i for i in lost if i in some])
-            except QueryCanceled:
-                if len(some) == 1:
-                    raise
-                half = len(some) // 2
-                return [*in_time(some[:half], lost), *in_time(some[half:], lost)]
+            return self._claim_in_time(ids, lost)
 
         claims = self._database.until_available(commit, give_up=self._giving_up.is_set)
         signals.users_met([one.user_id for one in claims])
         by_id = {one.id: one for one in claims}
         return [by_id.pop(id_, None) for id_ in ids]  # the same id twice in a batch: the second is a duplicate
+
+    def _claim_in_time(self, ids: Sequence[UUID], lost: Sequence[UUID]) -> list[Claim]:
+        """In two halves where the contexts of all are more than Postgres reads in the time of a statement."""
+        window = self._settings.max_messages_in_memory
+        try:
+            return claim(self._database, self._worker, ids, window=window, lost=[id_ for id_ in lost if id_ in ids])
+        except QueryCanceled:
+            if len(ids) == 1:
+                raise
+            half = len(ids) // 2
+            return [*self._claim_in_time(ids[:half], lost), *self._claim_in_time(ids[half:], lost)]
 
     def _end(self, endings: Sequence[Ending]) -> list[bool]:
         settings = self._settings
