@@ -70,6 +70,11 @@ class Settings(BaseSettings):
     )
 
     max_messages_in_memory: PositiveInt = Field(50, description="most messages a worker loads for one request")
+    max_context_bytes: int = Field(
+        4 * 1024 * 1024,
+        ge=1024,
+        description="bytes; most of them that a worker loads for one request, the newest first",
+    )
 
     cold_storage_url: str = Field(
         "~/.cite_agent/session_archives/",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from uuid import UUID
 
 import structlog
-from psycopg.errors import QueryCanceled
+from psycopg.errors import ProgramLimitExceeded, QueryCanceled
 
 from pipeline import signals
 from pipeline.combine import RESTS, Combiner
@@ -79,11 +79,13 @@ class LedgerDesk:
         return [by_id.pop(id_, None) for id_ in ids]  # the same id twice in a batch: the second is a duplicate
 
     def _claim_in_time(self, ids: Sequence[UUID], lost: Sequence[UUID]) -> list[Claim]:
-        """In two halves where the contexts of all are more than Postgres reads in the time of a statement."""
-        window = self._settings.max_messages_in_memory
+        """In two halves where the contexts of all are more than Postgres reads in the time of a statement, or says in
+        one piece."""
+        lost_ones = [id_ for id_ in lost if id_ in ids]
+        window, most_bytes = self._settings.max_messages_in_memory, self._settings.max_context_bytes
         try:
-            return claim(self._database, self._worker, ids, window=window, lost=[id_ for id_ in lost if id_ in ids])
-        except QueryCanceled:
+            return claim(self._database, self._worker, ids, window=window, most_bytes=most_bytes, lost=lost_ones)
+        except (QueryCanceled, ProgramLimitExceeded):
             if len(ids) == 1:
                 raise
             half = len(ids) // 2

@@ -92,11 +92,15 @@ class Desk:
     def accepted(self, *batch: NewRequest) -> tuple[list[Accepted], list[Publication]]:
         return accept(self.database, batch, concurrency=self.concurrency)
 
-    def claim(self, *ids: UUID, worker: UUID | None = None, window: int = 50) -> list[Claim]:
-        return claim(self.database, worker or self.worker_id, ids, window=window)
+    def claim(
+        self, *ids: UUID, worker: UUID | None = None, window: int = 50, most_bytes: int = 1_000_000
+    ) -> list[Claim]:
+        return claim(self.database, worker or self.worker_id, ids, window=window, most_bytes=most_bytes)
 
-    def claim_one(self, id_: UUID, *, worker: UUID | None = None, window: int = 50) -> Claim:
-        (claimed,) = self.claim(id_, worker=worker, window=window)
+    def claim_one(
+        self, id_: UUID, *, worker: UUID | None = None, window: int = 50, most_bytes: int = 1_000_000
+    ) -> Claim:
+        (claimed,) = self.claim(id_, worker=worker, window=window, most_bytes=most_bytes)
         return claimed
 
     def end(self, *endings: Ending, most_hot: int | None = None) -> Ended:

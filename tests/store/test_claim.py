@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Barrier
 from uuid import UUID, uuid4
 
@@ -164,12 +165,44 @@ def test_a_tool_call_is_never_parted_from_its_result(desk: Desk) -> None:
     assert [message.number for message in desk.claim_one(one.id, window=8).context] == list(range(1, 9))
 
 
-def test_a_history_shorter_than_the_window_is_kept_whole() -> None:
-    messages = [Message("assistant", "Good morning."), Message("user", "Hello.")]
-    assert whole_turns(messages, 3) == messages
-    assert whole_turns(messages, 2) == messages[1:]
-    assert whole_turns([Message("tool", "a"), Message("assistant", "b")], 2) == []
-    assert whole_turns([], 2) == []
+def test_a_context_begins_with_a_turn_or_with_the_history() -> None:
+    greeting, hello = Message("assistant", "Good morning.", number=1), Message("user", "Hello.", number=2)
+    assert whole_turns([greeting, hello]) == [greeting, hello]
+    assert whole_turns([replace(greeting, number=7), hello]) == [hello]
+    assert whole_turns([Message("tool", "a"), Message("assistant", "b")]) == []
+    assert whole_turns([]) == []
+
+
+def test_of_long_messages_the_newest_whole_turns_that_fit_are_the_context(desk: Desk) -> None:
+    for answer in ("a" * 500, "b" * 900, "c" * 300):
+        desk.end(answered(desk.running(), answer))
+    desk.accept(one := new())
+    everything = desk.claim_one(one.id).context
+    assert [message.number for message in everything] == [1, 2, 3, 4, 5, 6]
+
+    def fitting(most_bytes: int) -> list[int | None]:
+        _put_back(desk, one.id)
+        return [message.number for message in desk.claim_one(one.id, most_bytes=most_bytes).context]
+
+    texts = [len(message.content.encode()) for message in everything]
+    assert fitting(sum(texts)) == [1, 2, 3, 4, 5, 6]
+    assert fitting(sum(texts) - 1) == [3, 4, 5, 6]
+    assert fitting(sum(texts[3:])) == [5, 6]  # an answer without its question is none
+    assert fitting(texts[-1]) == []
+
+
+def test_calls_of_tools_and_their_notes_count_as_the_text_does(desk: Desk) -> None:
+    called = Message("assistant", "", tool_calls=({"id": "1", "arguments": "x" * 500},), metadata={"note": "y" * 500})
+    desk.end(answered(desk.running(), "It is 42.", called, Message("tool", "42", tool_call_id="1")))
+    desk.accept(one := new())
+    assert desk.claim_one(one.id, most_bytes=1000).context == []
+    _put_back(desk, one.id)
+    assert len(desk.claim_one(one.id, most_bytes=1200).context) == 4
+
+
+def _put_back(desk: Desk, id_: UUID) -> None:
+    with desk.database.connection() as connection:
+        connection.execute("UPDATE requests SET status = 'queued', attempts = 0 WHERE id = %s", [id_])
 
 
 def test_the_contexts_cost_does_not_grow_with_the_history(desk: Desk, sql: Sql) -> None:
@@ -185,7 +218,8 @@ def test_the_contexts_cost_does_not_grow_with_the_history(desk: Desk, sql: Sql) 
     sql.execute("VACUUM ANALYZE messages")
     sql.execute("UPDATE requests SET status = 'queued' WHERE status = 'running'")
     read = [
-        _messages_read(sql, {"ids": [one.id], "worker": desk.worker_id, "window": 50, "lost": []}) for one in claims
+        _messages_read(sql, {"ids": [one.id], "worker": desk.worker_id, "window": 50, "most_bytes": 10**6, "lost": []})
+        for one in claims
     ]
     assert read == [50, 50]
 
@@ -193,7 +227,7 @@ def test_the_contexts_cost_does_not_grow_with_the_history(desk: Desk, sql: Sql) 
 def _messages_read(sql: Sql, given: dict[str, object]) -> int:
     """Rows that the plan takes from the messages; fails for a plan that reads more than it needs."""
     query = CLAIM_AND_READ.replace("INTO _claims", "").rstrip().rstrip(";")
-    for name in ("ids", "worker", "window", "lost"):
+    for name in ("ids", "worker", "window", "most_bytes", "lost"):
         query = query.replace(f"_{name}", f"%({name})s")
     explained = ClientCursor(sql).execute("EXPLAIN (ANALYZE, FORMAT JSON) " + query, given).fetchone()
     assert explained is not None

@@ -12,12 +12,16 @@ from pipeline.store.database import Database
 from pipeline.store.ledger.records import Claim
 from pipeline.store.procedures import Procedure
 
-#: As many index entries as the window has, however long the history is.
+#: As many index entries as the window has, however long the history is; and of what they lead to, no more than fits.
+#: (How long a text is, Postgres knows without reading it.)
 CONTEXT = """
     SELECT json_agg(json_build_array(m.role, m.content, m.tool_calls, m.tool_call_id, m.metadata, m.number,
         m.request_id, m.created_at)) AS newest_first
-    FROM (SELECT * FROM messages AS m WHERE m.session_id = r.session_id
-            AND m.number > coalesce(summary.through_number, 0) ORDER BY m.number DESC LIMIT _window) AS m
+    FROM (SELECT *, sum(octet_length(m.content) + coalesce(octet_length(m.tool_calls::text), 0)
+                + coalesce(octet_length(m.metadata::text), 0)) OVER (ORDER BY m.number DESC) AS so_far
+        FROM (SELECT * FROM messages AS m WHERE m.session_id = r.session_id
+                AND m.number > coalesce(summary.through_number, 0) ORDER BY m.number DESC LIMIT _window) AS m) AS m
+    WHERE m.so_far <= _most_bytes
 """
 
 #: A claim is a lease and no promise to anybody: it need not be on the disk before the work begins, and half of what
@@ -59,47 +63,45 @@ CROSS JOIN LATERAL ({CONTEXT}) AS context;
 
 CLAIM = Procedure(
     "claim",
-    ("_ids uuid[]", "_worker uuid", "_window int", "_lost uuid[]"),
+    ("_ids uuid[]", "_worker uuid", "_window int", "_most_bytes bigint", "_lost uuid[]"),
     declare="    _claims json;",
     body=f"{NOT_AWAITED}\n{CLAIM_AND_READ}\nRETURN coalesce(_claims, '[]');",
 )
 
 
 def claim(
-    database: Database, worker: UUID, ids: Sequence[UUID], *, window: int, lost: Sequence[UUID] = ()
+    database: Database, worker: UUID, ids: Sequence[UUID], *, window: int, most_bytes: int, lost: Sequence[UUID] = ()
 ) -> list[Claim]:
     """Claim what may run of `ids` for this worker, and load each one's context: the summary of what is archived, if
-    there is one, and at most `window` messages after it.
+    there is one, and of the messages after it the newest, at most `window` and no more than `most_bytes` together.
 
     `lost` are those of `ids` that this worker may have claimed before in a commit whose answer it never saw: they
     are claimed anew, as the same attempt. Without that it would renew the lease on them and run them never.
 
     What is not returned is not to be run: it runs already, has ended, or is not its session's turn.
     """
-    return [_claim(row, window) for row in CLAIM.call(database, sorted(set(ids)), worker, window, list(lost))]
+    return [_claim(row) for row in CLAIM.call(database, sorted(set(ids)), worker, window, most_bytes, list(lost))]
 
 
-def _claim(row: list[Any], window: int) -> Claim:
+def _claim(row: list[Any]) -> Claim:
     *request, traceparent, summary, through, newest = row
     id_, *facts, stream_key, queue, published_at, publications, run_left, deadline_left = request
     messages = [_message(*one) for one in reversed(newest or [])]
     told = [] if summary is None else [_told(summary, through)]
-    # a summary may end within a turn that is too large for one archive, and is on its way
-    context = [*told, *whole_turns(messages, 0 if told else window)]
+    context = [*told, *whole_turns(messages)]
     published = datetime.fromisoformat(published_at)
     rest = (publications, run_left, deadline_left, context, traceparent)
     return Claim(*(UUID(id_), *facts, bytes.fromhex(stream_key), queue, published, *rest))
 
 
-def whole_turns(messages: list[Message], window: int) -> list[Message]:
+def whole_turns(messages: list[Message]) -> list[Message]:
     """The messages from the first whole turn on, so that no tool call is parted from its result.
 
-    Only a full window can begin in the middle of a turn.
+    A window may begin in the middle of a turn, and so may what comes after a summary: one that ends within a turn that
+    is too large for one archive, and is on its way.
     """
-    if len(messages) < window:
-        return messages
-    first = next((index for index, message in enumerate(messages) if message.role == "user"), len(messages))
-    return messages[first:]
+    begins = (index for index, message in enumerate(messages) if message.role == "user" or message.number == 1)
+    return messages[next(begins, len(messages)) :]
 
 
 def _told(summary: str, through: int) -> Message:
