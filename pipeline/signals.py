@@ -38,6 +38,8 @@ estate = Estate(_collect)
 REGISTRY.register(estate)
 
 _labels = UserLabels()
+#: Who can be asked for labels, the newest last: a process may have several clients, or one within its worker.
+_claims: list[Claim] = []
 #: Users whose series are there.
 _begun: set[str] = set()
 
@@ -47,8 +49,21 @@ _begun: set[str] = set()
 
 def label_users_by(claim: Claim) -> None:
     """From now on ask `claim` which users have a label of their own; until then none has."""
+    _claims.append(claim)
+    _ask_the_newest()
+
+
+def label_users_without(claim: Claim) -> None:
+    """Whoever came before it is asked again: this one is closed. The last one's labels stay as they are."""
+    if claim in _claims:
+        _claims.remove(claim)
+        if _claims:
+            _ask_the_newest()
+
+
+def _ask_the_newest() -> None:
     global _labels  # noqa: PLW0603 - a process has one set of metrics
-    _labels = UserLabels(claim, on_lost=user_forgotten)
+    _labels = UserLabels(_claims[-1], on_lost=user_forgotten)
 
 
 def user_label(user_id: str) -> str:

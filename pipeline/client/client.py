@@ -55,7 +55,8 @@ class Client(Asynchronous, Erasing):
         self._rules = Rules(self._settings, agents.load(self._settings.agents), self._origin)
         pool = self._settings.database_pool_size
         self._database = Database(self._settings.database, size=pool, closed=ClientClosed)
-        signals.label_users_by(users.claiming(self._database, self._settings.metrics_max_users))
+        self._labels = users.claiming(self._database, self._settings.metrics_max_users)
+        signals.label_users_by(self._labels)
         self.redis: redis.Redis = broker.connect(self._settings.broker, self._settings.broker_timeout)
         self._courier = Courier(self._settings, self.redis)
         self._gate = Gate(self._settings, self.redis, self._courier, self._database)
@@ -188,6 +189,7 @@ class Client(Asynchronous, Erasing):
         self._notices.stop()
         self._gate.close()
         inheritance.leave(self._database)
+        signals.label_users_without(self._labels)
         self._database.close()
         self.redis.close()
         self._tracing.close()

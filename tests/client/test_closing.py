@@ -7,8 +7,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from prometheus_client import REGISTRY
 
-from pipeline import Client, ClientClosed, Handle
+from pipeline import Client, ClientClosed, Handle, signals
 from tests.client.conftest import NO_BROKER, Connect
 from tests.servers import Broker, eventually
 
@@ -104,3 +105,23 @@ def test_whoever_comes_to_ask_after_the_client_was_closed_is_told(
     client.close()
     with pytest.raises(ClientClosed):
         verb(client, mine)
+
+
+def cancellations(user_id: str) -> float:
+    labels = {"user_id": user_id, "status": "cancelled"}
+    return REGISTRY.get_sample_value("cite_agent_requests_total", labels) or 0.0
+
+
+def test_another_client_of_the_process_goes_on_and_counts_its_users_by_name(connect: Connect) -> None:
+    living, other = connect(NO_BROKER), connect(NO_BROKER)
+    handle, before = ask(living), cancellations("ada")
+    other.close()
+    assert handle.cancel()
+    assert cancellations("ada") == before + 1
+
+
+def test_what_is_counted_after_the_last_client_was_closed_is_nobodys_error(connect: Connect) -> None:
+    client = connect(NO_BROKER)
+    client.close()
+    signals.users_met(["somebody new"])
+    signals.rate_limited("somebody new")

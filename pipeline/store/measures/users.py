@@ -7,6 +7,7 @@ from collections.abc import Collection
 import structlog
 
 from pipeline import signals
+from pipeline.errors import ClientClosed
 from pipeline.store.database import UNAVAILABLE, Database
 from pipeline.users import Claim
 
@@ -84,12 +85,13 @@ def expect(database: Database) -> None:
 
 
 def claiming(database: Database, most: int) -> Claim:
-    """`claim` as the labels ask it: while Postgres is away, nobody is given one."""
+    """`claim` as the labels ask it: while Postgres is away, nobody is given one. Nor by a client that is closed: who is
+    counted goes on, and may be another client's, or this process's worker's."""
 
     def ask(user_ids: Collection[str]) -> tuple[Collection[str], bool] | None:
         try:
             labelled = claim(database, user_ids, most=most)
-        except UNAVAILABLE as fault:
+        except (*UNAVAILABLE, ClientClosed) as fault:
             signals.ledger_failed("user_labels")
             log.warning("user_labels_unknown", error=type(fault).__name__)
             return None
