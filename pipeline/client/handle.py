@@ -93,6 +93,8 @@ class Handle:
     async def astream(self, timeout: float | None = None) -> AsyncIterator[Text]:
         """`stream` for asyncio."""
         future, reader, until = self._future(), Reader(self.id, self._key), _end(timeout)
+        # one, and looked at: of any other, asyncio would log that nobody has retrieved what it was raised
+        ended = asyncio.wrap_future(future)
         redis = self._client.async_redis()
         try:
             while not future.done():
@@ -100,8 +102,8 @@ class Handle:
                 for text in texts:
                     yield text
                 if not texts:
-                    await asyncio.wait([asyncio.wrap_future(future)], timeout=SOON)
-            outcome = future.result()
+                    await asyncio.wait([ended], timeout=SOON)
+            outcome = await ended
             whole = await self._client.in_thread(self._whole, outcome) if _lacks_text(outcome) else outcome
             for text in reader.finish(answer_of(whole).text):
                 yield text

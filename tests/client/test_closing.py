@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -27,10 +28,18 @@ def aresult(handle: Handle) -> object:
 
 
 def astream(handle: Handle) -> object:
+    """And asyncio must have nothing to complain of."""
+    complaints: list[object] = []
+
     async def follow() -> list[str]:
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: complaints.append(what))
         return [text async for text in handle.astream()]
 
-    return asyncio.run(follow())
+    try:
+        return asyncio.run(follow())
+    finally:
+        gc.collect()
+        assert complaints == []
 
 
 WAITS = pytest.mark.parametrize("wait", [result, stream, aresult, astream], ids=lambda wait: wait.__name__)
