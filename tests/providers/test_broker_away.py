@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from pipeline.errors import Deferred, ProviderError
+from pipeline.providers.breaker import reset
 from pipeline.providers.gate.gate import PAUSE, Ticket, Verdict
 from pipeline.providers.gate.machine import Offer
 from pipeline.providers.simulator import Fault, Simulator
@@ -100,6 +101,23 @@ def test_a_retry_after_that_is_heard_while_the_broker_is_away_is_told_when_it_is
         with pytest.raises(Deferred, match="retry_after"):
             router.call()
     assert simulators[0].counts.arrived == 2
+
+
+def test_a_retry_after_that_was_taken_back_by_hand_does_not_come_again_with_the_broker(
+    route: Route, simulators: list[Simulator], broker: Broker
+) -> None:
+    one = route(1)
+    simulators[0].script(Fault(kind="429", retry_after=600))
+    with pytest.raises(ProviderError, match="http_429"):
+        one.call()
+    reset(one.client, one.settings, one.settings.configured_providers)
+    one.call()
+    broker.kill()
+    one.call()
+    broker.start()
+    time.sleep(PAUSE)  # it is asked again
+    one.call()
+    assert simulators[0].counts.arrived == 4
 
 
 def test_a_broker_that_stood_still_holds_no_slot_for_a_call_that_went_on_without_it(

@@ -138,7 +138,10 @@ class Machine:
 
     def book(self, limits: Limits, id_: str, offer: Offer, now: float) -> int:
         """Count a call that another machine let in. Returns the second that it is counted in."""
-        return self.spent[offer.provider].reserve(limits, now, id_, offer.tokens, offer.seconds)
+        spent = self.spent[offer.provider]
+        # What the provider asked for is over there, or was taken back by hand; it must not come again from here.
+        spent.closed_until = 0.0
+        return spent.reserve(limits, now, id_, offer.tokens, offer.seconds)
 
     def look_on(self, rules: Rules, one: Settlement, now: float, booked: int) -> None:
         """Learn from a call that another machine let in, `booked` here in that second. One that goes well when trials
