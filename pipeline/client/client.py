@@ -191,7 +191,8 @@ class Client(Asynchronous, Erasing):
         inheritance.leave(self._database)
         signals.label_users_without(self._labels)
         self._database.close()
-        self.redis.close()
+        # What is under way ends by itself: cut off by another thread, it would raise its caller whatever broke within.
+        self.redis.connection_pool.disconnect(inuse_connections=False)
         self._tracing.close()
         self._threads.shutdown(wait=False)
 

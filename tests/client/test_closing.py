@@ -134,3 +134,13 @@ def test_what_is_counted_after_the_last_client_was_closed_is_nobodys_error(conne
     client.close()
     signals.users_met(["somebody new"])
     signals.rate_limited("somebody new")
+
+
+def test_what_is_under_way_in_the_broker_is_not_cut_off(connect: Connect, broker: Broker) -> None:
+    client = connect(broker.url)
+    ask(client)
+    with ThreadPoolExecutor(1) as thread:
+        under_way = thread.submit(client.redis.blpop, ["nothing"], 2)
+        eventually(lambda: client.redis.connection_pool._in_use_connections)
+        client.close()
+        assert under_way.result(30) is None
