@@ -12,7 +12,7 @@ from pipeline import combine, signals
 from pipeline.admission import Ask, Gate
 from pipeline.combine import RESTS, Combiner
 from pipeline.courier import Courier
-from pipeline.errors import LedgerUnavailable, PipelineError, QueueFull, SessionBusy
+from pipeline.errors import ClientClosed, LedgerUnavailable, PipelineError, QueueFull, SessionBusy
 from pipeline.store.database import REFUSALS, Database
 from pipeline.store.ledger import Accepted, NewRequest, accept, look_up
 
@@ -62,7 +62,7 @@ class Acceptance:
         submissions = [Submission(new) for new in batch]
         try:
             return self._accept(submissions, _at_once)
-        except LedgerUnavailable as fault:
+        except (LedgerUnavailable, ClientClosed) as fault:
             return [one.result or fault for one in submissions]  # what was stored before stays, and has its handles
 
     def _accept_together(self, batch: Sequence[Submission]) -> list[Result]:

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from pipeline import Client, ClientClosed, Handle, signals
+from pipeline.client.acceptance import BATCH
 from tests.client.conftest import NO_BROKER, Connect
 from tests.servers import Broker, eventually
 
@@ -134,6 +135,17 @@ def test_what_is_counted_after_the_last_client_was_closed_is_nobodys_error(conne
     client.close()
     signals.users_met(["somebody new"])
     signals.rate_limited("somebody new")
+
+
+def test_what_was_stored_before_the_client_was_closed_has_its_handle(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect(NO_BROKER)
+    monkeypatch.setattr(client._courier, "carry", lambda _: client.close())  # between the first batch and the second
+    many = [{"text": "Hello.", "user_id": "ada", "conversation_id": str(n)} for n in range(BATCH + 1)]
+    *stored, last = client.submit_many(many)
+    assert all(isinstance(one, Handle) for one in stored)
+    assert isinstance(last, ClientClosed)
 
 
 def test_what_is_under_way_in_the_broker_is_not_cut_off(connect: Connect, broker: Broker) -> None:
