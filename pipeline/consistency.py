@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
-
-from pydantic import SecretStr
 
 from pipeline.rate import Rate
 
@@ -40,8 +39,13 @@ def check(settings: Settings) -> None:
             f"CITE_AGENT_DATABASE_POOL_SIZE: {settings.database_pool_size} must be at least {LEAST_CONNECTIONS}: "
             "recovery holds one connection while it looks, and helps by another"
         )
-    _check_scheme("database_url", settings.database_url, DATABASE_SCHEMES)
-    _check_scheme("broker_url", settings.broker_url, BROKER_SCHEMES)
+    for name, url, schemes, ports in (
+        ("database_url", settings.database_url, DATABASE_SCHEMES, _ports_of_database),
+        ("broker_url", settings.broker_url, BROKER_SCHEMES, _ports_of_broker),
+    ):
+        if url is not None:
+            _check_scheme(name, url.get_secret_value(), schemes)
+            _check_readable(name, url.get_secret_value(), ports)
     _check_time_outs(settings)
     _check_archiving(settings)
     _check_storage(settings.cold_storage_url)
@@ -96,8 +100,44 @@ def _check_storage(url: str) -> None:
         raise ValueError("CITE_AGENT_COLD_STORAGE_URL: holds credentials; give them as the service's own variables")
 
 
-def _check_scheme(name: str, url: SecretStr | None, schemes: tuple[str, ...]) -> None:
-    if url is not None and not url.get_secret_value().startswith(schemes):
-        scheme, colon, _ = url.get_secret_value().partition("://")
+def _check_scheme(name: str, url: str, schemes: tuple[str, ...]) -> None:
+    if not url.startswith(schemes):
+        scheme, colon, _ = url.partition("://")
         found = f"scheme {scheme!r}" if colon and scheme.isalnum() else "what it begins with"
         raise ValueError(f"CITE_AGENT_{name.upper()}: {found} is not one of {', '.join(schemes)}")
+
+
+def _check_readable(name: str, url: str, ports: Callable[[str], Iterable[str]]) -> None:
+    """In the words of the drivers, and where a host is shown, a password that is not encoded is quoted: it is read as
+    a port, or as a part of the host."""
+    try:
+        readable = all(port.isdecimal() for port in ports(url))
+    except ValueError:
+        readable = False
+    if not readable:
+        raise ValueError(
+            f"CITE_AGENT_{name.upper()}: cannot be read; what is special in user and password is to be "
+            "percent-encoded (/ as %2F, @ as %40, % as %25), and options need values of their kind"
+        )
+
+
+def _ports_of_database(url: str) -> list[str]:
+    """Those that it names, of each host. Raises ValueError for what Postgres's library does not read."""
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        parts = conninfo_to_dict(url)
+    except ProgrammingError:
+        raise ValueError from None
+    if "@" in str(parts.get("host", "")).partition("/")[0]:  # a folder of sockets may have one in its name
+        raise ValueError
+    return [port for port in str(parts.get("port", "")).split(",") if port]
+
+
+def _ports_of_broker(url: str) -> list[str]:
+    """Likewise, for redis-py."""
+    from redis.connection import parse_url
+
+    port = parse_url(url).get("port")  # type: ignore[no-untyped-call]  # redis-py left it so
+    return [] if port is None else [str(port)]

@@ -276,3 +276,37 @@ def test_secrets_are_not_in_a_refusal(monkeypatch: pytest.MonkeyPatch, variables
 @pytest.mark.parametrize("name", ["database_url", "broker_url"])
 def test_secrets_are_not_in_a_refusal_of_what_is_no_url(monkeypatch: pytest.MonkeyPatch, name: str, url: str) -> None:
     assert SECRET not in refusal(monkeypatch, **{name: url})
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("database_url", f"postgresql://ada:{SECRET}/x@host/x"),  # is a port to Postgres's library
+        ("database_url", f"postgresql://ada:x@{SECRET}@host/x"),  # is of the host
+        ("database_url", f"postgresql://ada:{SECRET} x@host/x"),
+        ("database_url", f"postgresql://ada:{SECRET}%zz@host/x"),
+        ("broker_url", f"redis://:{SECRET}/x@host"),
+        ("broker_url", f"redis://:{SECRET}#x@host"),
+        ("broker_url", f"redis://:{SECRET}?x@host"),
+        ("broker_url", f"redis://:{SECRET}\u2100@host"),
+    ],
+)
+def test_a_password_that_is_not_encoded_is_refused_and_not_quoted(
+    monkeypatch: pytest.MonkeyPatch, name: str, url: str
+) -> None:
+    said = refusal(monkeypatch, **{name: url})
+    assert f"CITE_AGENT_{name.upper()}: cannot be read" in said
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ada:p%2F%40@one:5432,two:5433/x",
+        "postgresql://ada@[::1]:5432/x",
+        "postgresql:///x?host=/run/a@b",
+        "postgresql://one,two/x",
+    ],
+)
+def test_a_database_url_of_every_form_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    assert read(monkeypatch, database_url=url).database == url

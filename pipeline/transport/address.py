@@ -14,8 +14,8 @@ def connection_options(url: str) -> dict[str, Any]:
     """What redis-py's connections need to know. Raises ConfigurationError for a URL that is none."""
     try:
         options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]  # redis-py left it so
-    except ValueError as wrong:
-        raise ConfigurationError(f"CITE_AGENT_BROKER_URL: {wrong}") from None
+    except ValueError:  # not quoted: what is no port may be a part of the password
+        raise ConfigurationError("CITE_AGENT_BROKER_URL: is no URL that redis-py reads") from None
     return {"db": 0} | options
 
 

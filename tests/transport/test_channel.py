@@ -107,3 +107,9 @@ def test_people_and_flower_read_the_address_in_kombus_form() -> None:
 def test_a_url_of_another_kind_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="CITE_AGENT_BROKER_URL"):
         celery_settings("amqp://localhost")
+
+
+def test_a_url_that_cannot_be_read_is_not_quoted() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        connection_options("redis://:hunter2/x@localhost")  # whose port, as it seems, is a part of the password
+    assert "hunter2" not in str(refused.value)
