@@ -6,6 +6,7 @@ import psycopg
 import structlog
 
 from pipeline import signals
+from pipeline.errors import ConfigurationError
 from pipeline.store.database import UNAVAILABLE, Database
 from pipeline.store.measures import estates
 
@@ -17,7 +18,7 @@ def leave(database: Database) -> None:
     unseen = signals.estate.settle()
     try:
         estates.leave(database, unseen)
-    except psycopg.Error as fault:
+    except (psycopg.Error, ConfigurationError) as fault:  # the latter of a database of another version
         signals.estate.unsettle(unseen)
         signals.ledger_failed("leave_counts")
         log.warning("counts_not_handed_on", series=len(unseen), error=type(fault).__name__)
