@@ -75,7 +75,7 @@ class Gate:
     def count(self, ask: Ask) -> None:
         """Count the queue, and tell the others: beside the caller, who does not wait for it."""
         try:
-            self._counter.submit(self._count, ask)
+            self._counter.submit(self._count_beside, ask)
         except RuntimeError:  # closed meanwhile
             log.debug("queue_not_counted")
 
@@ -110,6 +110,13 @@ class Gate:
             if counted:
                 self._recounted_at = time.monotonic()
             return counted
+
+    def _count_beside(self, ask: Ask) -> None:
+        try:
+            self._count(ask)
+        except Exception:  # the thread's top: nobody waits for what comes of this; the next count is soon asked for
+            signals.thread_failed("admission")
+            log.exception("queue_not_counted")
 
     def _count(self, ask: Ask) -> bool:
         try:

@@ -256,6 +256,23 @@ def test_the_drain_rate_is_what_left_the_queue(redis_client: redis.Redis) -> Non
     assert redis_client.hget(tally.QUEUE, "rate") is None
 
 
+def test_a_count_that_fails_as_nobody_foresaw_is_counted_and_the_next_one_is_made(
+    connect: Connect, broker: Broker, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect(broker.url)
+    faults = metrics.THREAD_FAULTS.labels("admission")
+    before = faults._value.get()
+
+    def fail(database: Database, *, most: int) -> int:
+        raise LookupError("nobody foresaw it")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.admission.gate.depth", fail)
+        ask(client)
+        eventually(lambda: faults._value.get() == before + 1, what="it is counted")
+    counts_to(client, redis_client, 1, lambda: probe(client))
+
+
 def test_a_count_from_before_the_broker_was_emptied_is_void(redis_client: redis.Redis) -> None:
     limits = tally.Tally(redis_client, Rate(1000, 60), most=10**6, warn_at=10**6)
     ask = limits.look(["ada"] * 100).ask
