@@ -291,7 +291,7 @@ def broker_failed(operation: str, times: int = 1) -> None:
 
 
 def ledger_failed(operation: str) -> None:
-    """Postgres did not answer."""
+    """Postgres did not answer, or refused what it was given."""
     metrics.LEDGER_FAULTS.labels(operation).inc()
 
 

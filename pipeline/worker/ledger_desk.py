@@ -49,12 +49,14 @@ class LedgerDesk:
             return ending if self._end_together(ending) else None
         except REFUSALS as refusal:
             error = f"the ledger refuses what came of it: {type(refusal).__name__}"
+            signals.ledger_failed("ending_refused")
             log.error("ending_refused", request_id=str(ending.id), error=type(refusal).__name__)  # noqa: TRY400 - may quote
         failed = replace(ending, status=Status.failed, reason="agent_error", error=error, messages=(), delay=None)
         try:
             return failed if self._end_together(failed) else None  # with its calls, which were paid for
         except REFUSALS as refusal:
             calls = len(ending.calls)
+            signals.ledger_failed("calls_refused")
             log.error("calls_refused", request_id=str(ending.id), calls=calls, error=type(refusal).__name__)  # noqa: TRY400 - may quote
         unpaid = replace(failed, calls=())
         return unpaid if self._end_together(unpaid) else None

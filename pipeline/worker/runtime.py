@@ -26,7 +26,7 @@ from pipeline.settings import Settings
 from pipeline.spelling import unknown_variables
 from pipeline.store import version
 from pipeline.store.archives import Rules
-from pipeline.store.database import UNAVAILABLE, Database
+from pipeline.store.database import REFUSALS, UNAVAILABLE, Database
 from pipeline.store.ledger import Claim, Ending, account, workers
 from pipeline.store.measures import users
 from pipeline.stream import StreamWriter
@@ -216,7 +216,7 @@ class Runtime:
             return
         try:
             account(self._database, claim.id, claim.attempt, claim.fence, calls)
-        except UNAVAILABLE as fault:
+        except (*UNAVAILABLE, *REFUSALS) as fault:
             signals.ledger_failed("account")
             log.warning("calls_not_accounted", request_id=str(claim.id), calls=len(calls), error=type(fault).__name__)
 

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from pipeline import Client, Handle, broker, notices, signals
+from pipeline import Client, Handle, broker, metrics, notices, signals
 from pipeline.consistency import LEAST_CONNECTIONS
 from pipeline.courier import Courier
 from pipeline.schemas import Call, Message, Status, Usage
@@ -23,10 +23,18 @@ from pipeline.store.ledger import Claim, Ending, workers
 from pipeline.worker.held import Held
 from pipeline.worker.ledger_desk import LedgerDesk
 from pipeline.worker.recovery import Recovery
+from pipeline.worker.runtime import Runtime
 from tests.fleet import Fleet
 from tests.servers import eventually
 
 CALL = Call("first", "big", datetime.now(UTC), None, datetime.now(UTC), 200, None, Usage(10, 4), 0.25)
+
+#: What Postgres takes in no text.
+UNHEARD_OF = replace(CALL, model="\0")
+
+
+def faults(operation: str) -> float:
+    return float(metrics.LEDGER_FAULTS.labels(operation)._value.get())
 
 
 def none() -> None:
@@ -138,20 +146,38 @@ def test_the_calls_of_an_attempt_that_lost_its_claim_are_booked_once_although_th
 def test_an_answer_that_is_refused_leaves_the_calls_that_were_paid_for(fleet: Fleet, bench: Bench) -> None:
     claim = bench.claim(handle := fleet.ask())
     assert claim is not None
+    refused = faults("ending_refused")
     unheard_of = (Message("user", claim.text), Message("assistant", "said", metadata={"nul": "\0"}))
     took_effect = bench.desk.end(answer_to(claim, messages=unheard_of, calls=(CALL,)))
     assert took_effect is not None
     assert (took_effect.status, took_effect.reason) == (Status.failed, "agent_error"), "and is told to be a failure"
     assert fleet.attempts(handle) == [("failed", "agent_error")]
     assert fleet.rows("SELECT cost FROM calls") == [(0.25,)]
+    assert faults("ending_refused") == refused + 1
 
 
 def test_calls_that_are_refused_themselves_do_not_keep_a_request_from_its_end(fleet: Fleet, bench: Bench) -> None:
     claim = bench.claim(handle := fleet.ask())
     assert claim is not None
-    assert bench.desk.end(answer_to(claim, calls=(replace(CALL, model="\0"),)))
+    refused = faults("calls_refused")
+    assert bench.desk.end(answer_to(claim, calls=(UNHEARD_OF,)))
     assert fleet.attempts(handle) == [("failed", "agent_error")]
     assert fleet.scalar("SELECT count(*) FROM calls") == 0
+    assert faults("calls_refused") == refused + 1
+
+
+def test_calls_that_are_refused_after_a_claim_was_lost_are_counted_and_raise_nothing(
+    fleet: Fleet, bench: Bench
+) -> None:
+    claim = bench.claim(fleet.ask())
+    assert claim is not None
+    refused = faults("account")
+    runtime = Runtime(fleet.settings, "its worker")
+    try:
+        runtime._account(claim, (UNHEARD_OF,))
+    finally:
+        runtime.stop()
+    assert faults("account") == refused + 1
 
 
 def test_a_cancellation_whose_reply_was_lost_is_ones_own_success_and_counted_once(fleet: Fleet, bench: Bench) -> None:
