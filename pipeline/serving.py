@@ -61,6 +61,7 @@ class _HTTPServer(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
         """Whoever asked is gone; it asks again."""
         del request
+        signals.scrape_failed()
         log.info("scrape_broken", client=str(client_address), exc_info=True)
 
 
@@ -74,8 +75,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.partition("?")[0] != "/metrics":
             self.send_error(HTTPStatus.NOT_FOUND, explain="what there is stands at /metrics")
             return
-        encode, content_type = choose_encoder(self.headers.get("Accept", ""))
         try:
+            encode, content_type = choose_encoder(self.headers.get("Accept", ""))
             body = encode(_Collected(list(self.server.look(SCRAPER in self.headers))))
         except Exception:  # whatever it was, whoever asked is told, and the next one is answered
             signals.scrape_failed()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import socket
+import struct
+import threading
 import time
 from contextlib import closing
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import psycopg
 import pytest
@@ -219,3 +222,43 @@ def test_a_scraper_to_whom_nothing_can_be_told_is_told_so_and_that_is_counted() 
         server.stop()
     assert [(line["event"], line["log_level"]) for line in said] == [("scrape_failed", "error")]
     assert counted._value.get() == before + 1
+
+
+def test_a_scraper_whose_wishes_cannot_be_read_is_told_so_and_that_is_counted() -> None:
+    counted = EXPORTER_FAULTS.labels("scrape")
+    before = counted._value.get()
+    server = Server(lambda _: [], host="127.0.0.1", port=0)
+    server.start()
+    try:
+        wish = Request(server.url, headers={"Accept": "application/openmetrics-text;version=new"})
+        with capture_logs() as said, pytest.raises(HTTPError) as refused:
+            urlopen(wish, timeout=10)
+        assert refused.value.code == 500
+        refused.value.close()
+    finally:
+        server.stop()
+    assert [line["event"] for line in said] == ["scrape_failed"]
+    assert counted._value.get() == before + 1
+
+
+def test_a_scraper_that_is_gone_before_it_is_told_is_counted() -> None:
+    counted = EXPORTER_FAULTS.labels("scrape")
+    before = counted._value.get()
+    asked, gone = threading.Event(), threading.Event()
+
+    def look(seen: bool) -> list[Metric]:  # noqa: FBT001 - the server's signature
+        asked.set()
+        gone.wait(10)
+        return []
+
+    server = Server(look, host="127.0.0.1", port=0)
+    server.start()
+    try:
+        with socket.create_connection(("127.0.0.1", server.port), 10) as scraper:
+            scraper.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            assert asked.wait(10)
+            scraper.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it hangs up on closing
+        gone.set()
+        eventually(lambda: counted._value.get() == before + 1, 10, what="it is counted")
+    finally:
+        server.stop()
