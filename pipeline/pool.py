@@ -9,6 +9,8 @@ from typing import Any
 
 from celery.concurrency import thread
 
+from pipeline import signals
+
 logger = logging.getLogger(__name__)
 
 
@@ -51,6 +53,7 @@ class TaskPool(thread.TaskPool):  # type: ignore[misc]  # celery ships no types
         self._release()
         if not future.cancelled() and (error := future.exception()) is not None:
             # A task's own errors never get here; without this line nobody would hear of it.
+            signals.thread_failed("pool")
             logger.error("running a task broke in Celery itself: %s", type(error).__name__)
 
     def _release(self) -> None:

@@ -11,7 +11,7 @@ import redis
 import redis.asyncio
 import structlog
 
-from pipeline import broker
+from pipeline import broker, signals
 from pipeline.stream.assembler import Assembler
 from pipeline.stream.cipher import Cipher
 from pipeline.stream.pieces import START, Gap, Piece, Position, Text
@@ -88,7 +88,11 @@ class Reader:
                 return
 
     def _pause(self, fault: Exception, block: float) -> float:
-        """Seconds to wait after a call that failed. What was read is not affected: the next one asks for the same."""
+        """Seconds to wait after a call that failed. What was read is not affected: the next one asks for the same.
+
+        That the broker is away is for the listener of the process to log, once for all readers.
+        """
+        signals.broker_failed("follow")
         if isinstance(fault, redis.ResponseError) and not self._refused:
             self._refused = True
             log.warning("stream_refused", error=type(fault).__name__)

@@ -21,6 +21,7 @@ from kombu.transport import redis as kombu_redis
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps
 
+from pipeline import signals
 from pipeline.transport import address, garbage, wire
 from pipeline.transport.qos import QoS
 
@@ -157,12 +158,14 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu ships no type
             if self.awaits_messages:
                 self._give_back(*self._read_popped())
         except lost_or_refused as lost:
+            signals.broker_failed("give_back")
             logger.info("the broker's last answer was not read: %r", lost)
         held = self.qos.take_held()
         try:
             for message in reversed(list(held)):
                 self._restore(message)
         except lost_or_refused as lost:
+            signals.broker_failed("give_back")
             logger.warning("waiting messages were not given back to the broker: %r", lost)
 
 

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import redis
 
+from pipeline import metrics
 from pipeline.broker import aconnect, connect
 from pipeline.stream import Position, Reader, StreamWriter, Text, new_key, stream_name, wake
 from pipeline.stream.writer import RESTARTS
@@ -263,6 +264,16 @@ def test_a_writer_without_work_leaves_the_broker_alone(
     commands = admin.info("stats")["total_commands_processed"]
     time.sleep(0.3)  # that nothing happens cannot be waited for
     assert admin.info("stats")["total_commands_processed"] <= commands + 1
+
+
+def test_each_look_that_the_broker_does_not_answer_is_counted(
+    broker: Broker, client: redis.Redis, request_id: str, key: bytes
+) -> None:
+    counted = metrics.BROKER_FAULTS.labels("follow")
+    before = counted._value.get()
+    broker.kill()
+    assert Reader(request_id, key).read(client, 0) == []
+    assert counted._value.get() == before + 1
 
 
 def test_half_a_surrogate_pair_passes_and_offsets_count_characters(

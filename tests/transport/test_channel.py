@@ -9,6 +9,7 @@ import pytest
 from kombu import Connection
 
 from pipeline.errors import ConfigurationError
+from pipeline.metrics import BROKER_FAULTS
 from pipeline.transport.address import as_kombu_uri, celery_broker_url, celery_settings, connection_options
 from tests.transport.harness import Broker
 
@@ -47,6 +48,16 @@ def test_a_closing_channel_gives_back_what_it_holds_in_order(connection: Any, br
     connection.release()
     with connection.clone() as following:
         assert [received(following).payload for _ in range(2)] == ["two", "three"]
+
+
+def test_what_a_broker_that_is_gone_does_not_take_back_is_counted(connection: Any, broker: Broker) -> None:
+    send(connection, "one")
+    received(connection)
+    counted = BROKER_FAULTS.labels("give_back")
+    before = counted._value.get()
+    broker.kill()
+    connection.release()
+    assert counted._value.get() == before + 1
 
 
 def test_what_was_popped_for_a_consumer_that_ended_goes_back(connection: Any, broker: Broker) -> None:
