@@ -133,7 +133,8 @@ def test_asyncio_code_reads_the_same_through_a_lost_connection(
         while reader.position.offset < 4:
             shown += await reader.aread(client, 1)
         waiting = asyncio.create_task(reader.aread(client, 5))
-        await asyncio.sleep(0.05)
+        blocked = lambda: admin.info("clients")["blocked_clients"] == 1  # noqa: E731
+        await asyncio.to_thread(eventually, blocked, what="it waits in the broker")
         await asyncio.to_thread(cut_connections, admin)
         feed.write("two")
         shown += await waiting

@@ -15,6 +15,7 @@ from stress.load.order import Order
 from stress.load.record import Record
 from stress.load.sender import Sender
 from stress.plan import Closed, Load, Open, Stage
+from tests.servers import eventually
 
 
 class Echo:
@@ -115,7 +116,7 @@ def test_once_stopped_nothing_new_is_sent_and_what_is_under_way_is_told() -> Non
     async def play() -> list[Record]:
         sender = sender_of(echo, Closed(users=3, requests=100, delay=10))
         sending = asyncio.create_task(sender.send(time.monotonic()))
-        await asyncio.sleep(0.05)
+        await asyncio.to_thread(eventually, lambda: echo.total == 3, what="each user has asked")
         sender.stopped.set()
         await sending
         return sender.take()
