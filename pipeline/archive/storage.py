@@ -151,6 +151,7 @@ def _bucket(url: str) -> ObjectStore:
     if url.startswith("s3") and endpoint:
         given = {"endpoint": endpoint}
         client["allow_http"] = endpoint.startswith("http://")
+    # its overloads are for the options of one service each
     return from_url(url, client_options=client, retry_config=RETRY, **given)  # type: ignore[call-overload,no-any-return]
 
 
