@@ -14,6 +14,9 @@ from pipeline.providers.classify import BadReplyError
 from pipeline.schemas import Reply, Usage
 from pipeline.text import clean
 
+#: Most tokens of a call: an answer with more, which nobody has read or written, would be refused by the ledger.
+MOST_TOKENS = 2**31 - 1
+
 
 @dataclass(slots=True)
 class ToolCall:
@@ -49,7 +52,7 @@ class Assembly:
         with _strange_is_bad():
             self.model = self.model or chunk.model
             if chunk.usage is not None:
-                self.usage = Usage(int(chunk.usage.prompt_tokens or 0), int(chunk.usage.completion_tokens or 0))
+                self.usage = Usage(_count(chunk.usage.prompt_tokens), _count(chunk.usage.completion_tokens))
             return self._add_choice(chunk.choices[0]) if chunk.choices else ""
 
     def rest(self) -> str:
@@ -95,8 +98,16 @@ def _strange_is_bad() -> Iterator[None]:
     """The SDK does not check what it has read, so a strange shape shows only where it is used."""
     try:
         yield
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, OverflowError, TypeError, ValueError):  # the second for 1e999 tokens
         raise BadReplyError from None
+
+
+def _count(tokens: float | None) -> int:
+    """Tokens, of as many as the ledger can keep. Raises ValueError, or OverflowError, for what are none."""
+    count = int(tokens or 0)
+    if count > MOST_TOKENS:
+        raise ValueError
+    return count
 
 
 def _whole(text: str) -> tuple[str, str]:

@@ -59,6 +59,8 @@ def test_a_refusal_is_an_answer() -> None:
         chunk({"content": 5}),
         chunk({"content": "x"}, choices=[7]),
         chunk({"content": "x"}, usage={"prompt_tokens": "many"}),
+        chunk({"content": "x"}, usage={"completion_tokens": 2**31}),
+        chunk({"content": "x"}, usage={"completion_tokens": float("inf")}),
         chunk({"tool_calls": [{"function": {"arguments": 5}}]}),
     ],
     ids=repr,
