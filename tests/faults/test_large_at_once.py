@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from psycopg.errors import QueryCanceled
+from psycopg.errors import ProgramLimitExceeded, QueryCanceled
 
 from pipeline import Client, Handle
 from pipeline.client import acceptance
@@ -52,15 +52,16 @@ def test_large_answers_are_kept_in_batches_that_postgres_takes_in_time(
     assert batches == [1, 2, 2, 1]
 
 
+@pytest.mark.parametrize("fault", [QueryCanceled, ProgramLimitExceeded])  # what takes too long, and what is over 1 GB
 def test_contexts_that_are_too_large_to_be_read_together_are_read_in_parts(
-    fleet: Fleet, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet, bench: Bench, monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
 ) -> None:
     batches: list[int] = []
 
     def hurried(database: Any, worker: UUID, ids: Sequence[UUID], **options: Any) -> list[Claim]:
         batches.append(len(ids))
         if len(ids) > 2:
-            raise QueryCanceled("canceling statement due to statement timeout")
+            raise fault
         return claim(database, worker, ids, **options)
 
     monkeypatch.setattr(ledger_desk, "claim", hurried)
