@@ -94,6 +94,10 @@ class Courier:
             self._failed("look", fault)
             raise BrokerUnavailable from fault
 
+    def close(self) -> None:
+        """Close what it publishes by; the client is its owner's."""
+        self._publisher.close()
+
     def attempt(self, operation: str, verb: Callable[[], T]) -> T | None:
         """What the broker says; None while it is away, which is counted."""
         if time.monotonic() < self._away_until:

@@ -193,6 +193,7 @@ class Client(Asynchronous, Erasing):
         self._database.close()
         # What is under way ends by itself: cut off by another thread, it would raise its caller whatever broke within.
         self.redis.connection_pool.disconnect(inuse_connections=False)
+        self._courier.close()
         self._tracing.close()
         self._threads.shutdown(wait=False)
 

@@ -55,5 +55,5 @@ class Publisher:
             raise BrokerUnavailable from lost
 
     def close(self) -> None:
-        """Close the connections."""
-        self._client.connection_pool.disconnect()
+        """Close the connections that nobody uses just now."""
+        self._client.connection_pool.disconnect(inuse_connections=False)

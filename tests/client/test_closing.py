@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import redis
 from prometheus_client import REGISTRY
 
 from pipeline import Client, ClientClosed, Handle, signals
@@ -88,6 +89,20 @@ def test_asyncio_code_that_comes_after_the_client_was_closed_is_told(client: Cli
     client.close()
     with pytest.raises(ClientClosed):
         asyncio.run(client.asubmit("Hello.", user_id="ada", conversation_id="thesis"))
+
+
+def test_a_client_that_is_closed_leaves_no_connection_to_the_broker(connect: Connect, broker: Broker) -> None:
+    with redis.Redis.from_url(broker.url) as look:
+
+        def connections() -> int:
+            return len(look.client_list())
+
+        before = connections()
+        client = connect(broker.url)
+        ask(client)
+        assert connections() > before
+        client.close()
+        eventually(lambda: connections() == before, what="its connections are closed")
 
 
 VERBS: dict[str, Callable[[Client, Handle], object]] = {
