@@ -7,18 +7,19 @@ from collections.abc import Sequence
 
 import psycopg
 
+from pipeline.settings import Settings
 from pipeline.store.ledger.claim import CONTEXT
 from stress.archive.content import fill
 
 QUERY = f"""
 SELECT context.newest_first
-FROM (SELECT %s::bigint AS session_id, %s::int AS _window) AS r
+FROM (SELECT %s::bigint AS session_id, %s::int AS _window, %s::bigint AS _most_bytes) AS r
 LEFT JOIN summaries AS summary ON summary.session_id = r.session_id
 CROSS JOIN LATERAL ({CONTEXT}) AS context
 """  # noqa: S608 - the inserted text is a constant
 
-#: Messages that a worker loads at most.
-WINDOW = 50
+#: Messages that a worker loads at most, and bytes of them.
+WINDOW, MOST_BYTES = (Settings.model_fields[name].default for name in ("max_messages_in_memory", "max_context_bytes"))
 
 #: Queries before those that count.
 WARM_UP = 50
@@ -36,7 +37,7 @@ def measure(url: str, lengths: Sequence[int], times: int) -> dict[int, list[floa
         for turn in range(WARM_UP + times):
             for id_, length in zip(ids, lengths, strict=True):
                 began = time.perf_counter()
-                rows = connection.execute(QUERY, [id_, WINDOW]).fetchall()
+                rows = connection.execute(QUERY, [id_, WINDOW, MOST_BYTES]).fetchall()
                 milliseconds = (time.perf_counter() - began) * 1e3
                 assert len(rows[0][0]) == min(WINDOW, length)
                 if turn >= WARM_UP:
