@@ -29,8 +29,8 @@ LAST_CALL = 3.0
 SWITCH_INTERVAL = 0.0005
 
 #: Objects made and kept that make the collector look. By default it is 700, and a batch of claims with their contexts
-#: is as many: it looked for a tenth of a busy worker's time, and found nothing, for nothing here leads in circles.
-#: What providers' clients leave behind does; all is looked at as often as before, so that no more of it lies about.
+#: is as many: it looked for a tenth of a busy worker's time, and found nothing, for next to nothing here leads in
+#: circles (Celery's entries for what waits for its time do). All is looked at as often as before.
 COLLECT_AFTER = 10_000, 3, 2
 
 #: Exit code of a worker that left an attempt behind.
