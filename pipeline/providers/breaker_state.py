@@ -73,8 +73,10 @@ class Breaker:
     ramping: bool = False
     #: [part's number, succeeded, failed], oldest first.
     window: list[list[int]] = field(default_factory=list)
-    #: Failures since the last success, while closed.
+    #: Failures since the last success, while closed, of calls that did not begin before `good`: the second in which the
+    #: latest call that went well began. Who has hung since before it tells of a provider that has come back since.
     in_a_row: int = 0
+    good: int = 0
     #: Trial calls under way, and when each is given up.
     trials: dict[str, float] = field(default_factory=dict)
     passed: int = 0
@@ -90,6 +92,7 @@ class Breaker:
             ramping=document["ramping"],
             window=[list(part) for part in document.get("window") or []],
             in_a_row=document.get("in_a_row") or 0,
+            good=document.get("good") or 0,
             trials=dict(document.get("trials") or {}),
             passed=document["passed"],
         )
@@ -112,18 +115,24 @@ class Breaker:
             return Refusal("breaker_ramp", max(AGAIN, (rules.ramp - elapsed) * draw))
         return None
 
-    def settle(self, rules: Rules, now: float, ticket: str, epoch: int, failure: str | None, *, void: bool) -> bool:
-        """Take in how an admitted call went: `failure` is a fault of the provider's, `void` one that says nothing of
-        it. Returns whether the state has changed."""
+    def settle(self, rules: Rules, now: float, ticket: str, epoch: int, failure: str | None, *, second: int) -> bool:
+        """Take in how a call went that was admitted in that second; `failure` is a fault of the provider's. Returns
+        whether the state has changed."""
         if epoch not in (self.epoch, ANY):
             return False
         if self.state == HALF_OPEN:
-            return self._settle_trial(rules, now, ticket, failure, void=void)
-        return not void and self.observe(rules, now, failure)
+            return self._settle_trial(rules, now, ticket, failure)
+        return self.observe(rules, now, second, failure)
 
-    def observe(self, rules: Rules, now: float, failure: str | None) -> bool:
-        """Count a call while closed. Returns whether that opened it: where the share of failures is too high, or where
-        the last calls all failed, of which a minute of good ones before would make a small share."""
+    def forget(self, ticket: str, epoch: int) -> None:
+        """A call that was admitted has said nothing of the provider: another may try in its stead."""
+        if epoch in (self.epoch, ANY):
+            self.trials.pop(ticket, None)
+
+    def observe(self, rules: Rules, now: float, second: int, failure: str | None) -> bool:
+        """Count a call that began in that second, while closed. Returns whether that opened it: where the share of
+        failures is too high, or where the last calls all failed, of which a minute of good ones before would make a
+        small share."""
         if self.state != CLOSED:
             return False
         part = int(now * PARTS / rules.window)
@@ -132,9 +141,10 @@ class Breaker:
         if not self.window or self.window[-1][0] < part:
             self.window.append([part, 0, 0])
         self.window[-1][1 if failure is None else 2] += 1
-        self.in_a_row = 0 if failure is None else self.in_a_row + 1
         if failure is None:
+            self.in_a_row, self.good = 0, max(self.good, second)
             return False
+        self.in_a_row += second >= self.good
         failed = sum(one[2] for one in self.window)
         total = failed + sum(one[1] for one in self.window)
         often = total >= rules.min_calls and failed >= rules.rate * total
@@ -148,8 +158,8 @@ class Breaker:
         """Close it, whatever it has seen."""
         self._become(CLOSED, now, ramping=False)
 
-    def _settle_trial(self, rules: Rules, now: float, ticket: str, failure: str | None, *, void: bool) -> bool:
-        if self.trials.pop(ticket, None) is None or void:
+    def _settle_trial(self, rules: Rules, now: float, ticket: str, failure: str | None) -> bool:
+        if self.trials.pop(ticket, None) is None:
             return False
         if failure is not None:
             self._open(now, failure)
@@ -168,4 +178,4 @@ class Breaker:
         self.state, self.since, self.ramping = state, now, ramping
         self.epoch += 1
         self.passed = 0
-        self.window, self.in_a_row, self.trials = [], 0, {}
+        self.window, self.in_a_row, self.good, self.trials = [], 0, 0, {}

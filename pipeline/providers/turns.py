@@ -12,6 +12,9 @@ from pipeline.providers.routing import Candidate
 #: Seconds between two that wait for a breaker, or for the end of a Retry-After.
 BREATH = 0.02
 
+#: Where chance spreads who is put off: in a line, they would all come after whoever drew the longest wait.
+SPREAD = "breaker_ramp"
+
 #: Seconds by which others may put somebody off at most.
 LONGEST = 30.0
 
@@ -39,6 +42,8 @@ class Turns:
 
     def next(self, candidate: Candidate, why: str, wait: float) -> float:
         """Seconds after which this one is to come back, to a provider that may take a call in `wait` seconds."""
+        if why == SPREAD:
+            return wait
         now = self._clock()
         line = candidate.place, why
         if why == "concurrency":  # the gate does not know how long calls take

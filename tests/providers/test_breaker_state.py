@@ -21,7 +21,7 @@ def tell(breaker: Breaker, now: float, *failures: str | None) -> None:
     """Calls that were let through one after the other, and went like this."""
     for number, failure in enumerate(failures):
         assert breaker.admit(RULES, now, 0.0, f"{now} {number}", 60) is None
-        breaker.settle(RULES, now, f"{now} {number}", breaker.epoch, failure, void=False)
+        breaker.settle(RULES, now, f"{now} {number}", breaker.epoch, failure, second=int(now))
 
 
 def opened(now: float = NOW) -> Breaker:
@@ -43,14 +43,30 @@ def test_the_tenth_failure_of_a_dead_provider_opens_it() -> None:
 def test_a_busy_provider_that_dies_costs_no_more_calls_than_an_idle_one(a_second: int) -> None:
     breaker = Breaker()
     for number in range(60 * a_second):
-        breaker.observe(RULES, NOW + number / a_second, None)
-    assert [breaker.observe(RULES, NOW + 60, "timeout") for _ in range(10)] == [False] * 9 + [True]
+        breaker.observe(RULES, NOW + number / a_second, int(NOW + number / a_second), None)
+    assert [breaker.observe(RULES, NOW + 60, int(NOW + 60), "timeout") for _ in range(10)] == [False] * 9 + [True]
 
 
 def test_a_call_that_goes_well_between_failures_begins_their_row_anew() -> None:
     breaker = Breaker()
     tell(breaker, NOW, *[None] * 100, *["timeout"] * 9, None, *["timeout"] * 9)
     assert breaker.state == "closed"
+
+
+def test_calls_that_hung_while_later_ones_went_well_do_not_open_it() -> None:
+    breaker = Breaker()
+    began, over = int(NOW), NOW + 30
+    for number in range(300):
+        breaker.observe(RULES, NOW + number / 10, int(NOW + number / 10), None)
+    assert not any(breaker.observe(RULES, over, began, "timeout") for _ in range(200)), "it came back long since"
+    assert [breaker.observe(RULES, over, int(over), "timeout") for _ in range(10)] == [False] * 9 + [True]
+
+
+def test_where_half_of_the_calls_hang_it_opens_however_well_the_others_go() -> None:
+    breaker = Breaker()
+    began, over = int(NOW), NOW + 30
+    assert not any(breaker.observe(RULES, over, int(over), None) for _ in range(20))
+    assert [breaker.observe(RULES, over, began, "timeout") for _ in range(20)] == [False] * 19 + [True]
 
 
 def test_failures_in_a_row_that_lie_behind_the_window_do_not_count() -> None:
@@ -82,15 +98,15 @@ def test_what_lies_behind_the_window_no_longer_counts() -> None:
 def test_what_was_counted_under_a_shorter_window_does_not_count_for_ever_under_a_longer() -> None:
     shorter, breaker = replace(RULES, window=RULES.window / 2), Breaker()
     for _ in range(1000):
-        breaker.observe(shorter, NOW, None)
-    assert [breaker.observe(RULES, NOW + 1 + n, "timeout") for n in range(10)] == [False] * 9 + [True]
+        breaker.observe(shorter, NOW, int(NOW), None)
+    assert [breaker.observe(RULES, NOW + 1 + n, int(NOW + 1 + n), "timeout") for n in range(10)] == [False] * 9 + [True]
 
 
 def test_a_call_that_says_nothing_of_the_provider_is_not_counted() -> None:
     breaker = Breaker()
     tell(breaker, NOW, *["timeout"] * 9)
     for number in range(20):
-        breaker.settle(RULES, NOW, str(number), breaker.epoch, None, void=True)
+        breaker.forget(str(number), breaker.epoch)
     assert sum(ok + failed for _, ok, failed in breaker.window) == 9
 
 
@@ -100,7 +116,7 @@ def test_three_trials_are_let_through_and_no_more_until_they_are_over() -> None:
     assert [breaker.admit(RULES, later, 0.5, id_, 60) for id_ in "abc"] == [None, None, None]
     assert breaker.state == "half_open"
     assert breaker.admit(RULES, later, 0.0, "d", 60) == Refusal("breaker_half_open", 1.0)
-    breaker.settle(RULES, later, "a", breaker.epoch, None, void=False)
+    breaker.settle(RULES, later, "a", breaker.epoch, None, second=int(later))
     assert breaker.admit(RULES, later, 0.0, "d", 60) is not None, "three trials in all, not three at a time"
 
 
@@ -120,10 +136,10 @@ def test_a_trials_place_is_free_again_when_its_time_is_over_or_nothing_came_of_i
     for id_ in "abc":
         breaker.admit(RULES, later, 0.0, id_, 20)
     assert breaker.admit(RULES, later + 19, 0.0, "d", 20) == Refusal("breaker_half_open", 10.5), "they are slow"
-    breaker.settle(RULES, later + 19, "a", breaker.epoch, None, void=True)
+    breaker.forget("a", breaker.epoch)
     assert breaker.admit(RULES, later + 19, 0.0, "d", 20) is None
     assert breaker.admit(RULES, later + 21, 0.0, "e", 20) is None
-    assert breaker.settle(RULES, later + 22, "b", breaker.epoch, "timeout", void=False) is False, "it was given up"
+    assert breaker.settle(RULES, later + 22, "b", breaker.epoch, "timeout", second=int(later)) is False, "too late"
 
 
 def test_after_it_has_closed_calls_come_back_from_a_tenth_to_all_in_ten_seconds() -> None:
@@ -144,5 +160,5 @@ def test_calls_of_an_earlier_state_no_longer_count() -> None:
     breaker.admit(RULES, NOW, 0.0, "slow", 60)
     tell(breaker, NOW, *["timeout"] * 10)
     tell(breaker, NOW + 30, None, None, None)
-    assert breaker.settle(RULES, NOW + 31, "slow", old, "timeout", void=False) is False
+    assert breaker.settle(RULES, NOW + 31, "slow", old, "timeout", second=int(NOW)) is False
     assert breaker.window == []

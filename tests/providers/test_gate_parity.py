@@ -92,15 +92,15 @@ def test_both_machines_say_the_same_to_the_same(broker: Broker, seed: int) -> No
         players.rules = CHANGED[number // 50 % len(CHANGED)]
         now = round(now + players.random.choice([0.0, 0.125, 0.5, 2.0]), 3)
         message = players.message()
-        said, meant = script.run(message, now), machine.run(message, now)
-        assert rounded(said) == rounded(meant)
-        players.hear(message, meant)
-        states |= {one.state for one in meant.changes}
+        said, result = script.run(message, now), machine.run(message, now)
+        assert rounded(said) == rounded(result)
+        players.hear(message, result)
+        states |= {one.state for one in result.changes}
     assert states == {"open", "half_open", "closed"}, "the walk came through every state"
     for place, provider in enumerate(PROVIDERS):
         raw = client.get(breaker_key(provider))
         kept = Breaker.of(json.loads(raw)) if raw else Breaker()
-        assert (kept.state, kept.epoch, kept.why) == (
-            machine.breakers[place].state, machine.breakers[place].epoch, machine.breakers[place].why,
-        )  # fmt: skip
+        meant = machine.breakers[place]
+        assert (kept.state, kept.epoch, kept.why) == (meant.state, meant.epoch, meant.why)
+        assert (kept.in_a_row, kept.good) == (meant.in_a_row, meant.good)
     client.close()

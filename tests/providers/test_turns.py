@@ -50,3 +50,9 @@ def test_who_waits_for_a_slot_is_not_kept_by_those_who_wait_for_a_retry_after() 
     turns = Turns(clock=lambda: 100.0)
     turns.next(candidate(max_concurrency=4), "retry_after", 600.0)
     assert turns.next(candidate(max_concurrency=4), "concurrency", 1.0) == 1.0
+
+
+def test_who_comes_back_little_by_little_is_not_kept_by_who_drew_a_longer_wait() -> None:
+    turns = Turns(clock=lambda: 100.0)
+    waits = [9.0, 2.0, 5.0, 5.0]
+    assert [turns.next(candidate(), "breaker_ramp", wait) for wait in waits] == waits

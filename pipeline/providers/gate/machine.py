@@ -131,7 +131,9 @@ class Machine:
         for one in message.settlements:
             self.spent[one.provider].settle(now, one.ticket, one.second, one.more, one.closed_for)
             breaker = self.breakers[one.provider]
-            if breaker.settle(message.rules, now, one.ticket, one.epoch, one.failure, void=one.void):
+            if one.void:
+                breaker.forget(one.ticket, one.epoch)
+            elif breaker.settle(message.rules, now, one.ticket, one.epoch, one.failure, second=one.second):
                 self._note(one.provider)
         replies = tuple(self._reply(message, ask, now) for ask in message.asks)
         return Result(replies, tuple(self._changes))
@@ -150,7 +152,7 @@ class Machine:
         if not one.void:
             if one.failure is None and breaker.state != CLOSED and now >= breaker.since + rules.open_seconds:
                 breaker.reset(now)
-            breaker.observe(rules, now, one.failure)
+            breaker.observe(rules, now, booked, one.failure)
         self.spent[one.provider].settle(now, one.ticket, booked, one.more, one.closed_for)
 
     def closings(self, now: float) -> list[Settlement]:

@@ -29,7 +29,8 @@ local function breaker(i)
   if not docs[i] then
     local raw = raws[3 * i + 1]
     docs[i] = raw and cjson.decode(raw)
-      or {state = 'closed', epoch = 0, since = 0, ramping = false, window = {}, in_a_row = 0, trials = {}, passed = 0}
+      or {state = 'closed', epoch = 0, since = 0, ramping = false, window = {}, in_a_row = 0, good = 0, trials = {},
+        passed = 0}
   end
   return docs[i]
 end
@@ -42,7 +43,7 @@ end
 local function become(i, state, ramping)
   local b = docs[i]
   b.state, b.since, b.ramping, b.passed, b.window, b.trials = state, now, ramping, 0, {}, {}
-  b.epoch, b.in_a_row = b.epoch + 1, 0
+  b.epoch, b.in_a_row, b.good = b.epoch + 1, 0, 0
   dirty[i] = true
 end
 
@@ -52,25 +53,26 @@ local function open(i, why)
   note(i)
 end
 
-local function observe(i, failure)
+local function observe(i, second, failure)
   local b, part, kept = docs[i], math.floor(now * PARTS / window), {}
   for _, one in ipairs(b.window) do if one[1] > part - PARTS and one[1] <= part then kept[#kept + 1] = one end end
   if #kept == 0 or kept[#kept][1] < part then kept[#kept + 1] = {part, 0, 0} end
   local column = failure and 3 or 2
   kept[#kept][column] = kept[#kept][column] + 1
-  b.window, b.in_a_row, dirty[i] = kept, failure and (b.in_a_row or 0) + 1 or 0, true
-  if not failure then return end
+  b.window, b.in_a_row, b.good, dirty[i] = kept, b.in_a_row or 0, b.good or 0, true
+  if not failure then b.in_a_row, b.good = 0, math.max(b.good, second) return end
+  if second >= b.good then b.in_a_row = b.in_a_row + 1 end
   local total, failed = 0, 0
   for _, one in ipairs(kept) do total, failed = total + one[2] + one[3], failed + one[3] end
   local often, dead = total >= least and failed >= rate * total, math.min(failed, b.in_a_row) >= least
   if often or dead then open(i, failure) end
 end
 
-local function settle_breaker(i, ticket, epoch, failure, void)
+local function settle_breaker(i, ticket, epoch, second, failure, void)
   local b = breaker(i)
   if epoch ~= b.epoch and epoch ~= ANY then return end
   if b.state == 'closed' then
-    if not void then observe(i, failure) end
+    if not void then observe(i, second, failure) end
   elseif b.state == 'half_open' and b.trials[ticket] then
     b.trials[ticket], dirty[i] = nil, true
     if void then return end
@@ -187,7 +189,7 @@ end
 for _, one in ipairs(given.settle) do
   local i, ticket, epoch, failure, void, second, more, closed_for = unpack(one)
   settle_limits(i, ticket, second, more, closed_for)
-  settle_breaker(i, ticket, epoch, failure ~= cjson.null and failure or nil, void)
+  settle_breaker(i, ticket, epoch, second, failure ~= cjson.null and failure or nil, void)
 end
 local replies = {{}}
 for n, ask in ipairs(given.admit) do
