@@ -54,7 +54,7 @@ def batches(
 
 
 class _Waiting(Generic[Item, Result]):
-    __slots__ = ("batch", "fault", "item", "result", "turn", "weight")
+    __slots__ = ("batch", "done", "fault", "item", "result", "turn", "weight")
 
     def __init__(self, item: Item, weight: float) -> None:
         self.item = item
@@ -63,8 +63,9 @@ class _Waiting(Generic[Item, Result]):
         self.turn.acquire()
         #: What this caller is to do for itself and others, once it leads.
         self.batch: list[_Waiting[Item, Result]] = []
+        self.done = False
         self.result: Result | None = None
-        self.fault: BaseException | None = None
+        self.fault: Exception | None = None
 
 
 class _Pace:
@@ -113,6 +114,7 @@ class Combiner(Generic[Item, Result]):
 
     `work` returns one result an item, in order. What it raises, each caller of that batch is raised; but after
     `refusals`, which are one item's fault, a batch is done item by item, and its other callers have their results.
+    A signal that interrupts whoever does a batch is raised to that caller; the others' items are done anew.
 
     `rests` is how many times as long as a batch takes the next one waits for company while there is hardly a pause.
     `weigh` says what an item adds to a batch, which is `heaviest` at most, unless one item alone is more.
@@ -197,6 +199,9 @@ class Combiner(Generic[Item, Result]):
                 batch = self._with_company(batch, idle)
             with self._pace.working():
                 self._do(batch)
+        except BaseException:  # an interrupt, which is this caller's alone: faults are in the items
+            batch = self._leave(batch)
+            raise
         finally:
             jobs, self._afterwards = self._afterwards, []
             for follower in batch[1:]:
@@ -209,13 +214,15 @@ class Combiner(Generic[Item, Result]):
         self._pace.begin(idle or 0.0)
         if len(batch) >= ENOUGH:
             return batch
-        try:
-            self._pace.rest(self._rests, lambda: len(self._waiting), handed_on=idle is None)
-        except BaseException as interrupt:
-            _fail(batch, interrupt)
-            raise
+        self._pace.rest(self._rests, lambda: len(self._waiting), handed_on=idle is None)
         with self._lock:
             return [*batch, *self._take(batch)]
+
+    def _leave(self, batch: list[_Waiting[Item, Result]]) -> list[_Waiting[Item, Result]]:
+        """Have the next batch begin with those whose items are not done. Returns the others, the leader first."""
+        with self._lock:
+            self._waiting.extendleft(one for one in reversed(batch[1:]) if not one.done)
+        return [batch[0], *(one for one in batch[1:] if one.done)]
 
     def _hand_on(self) -> None:
         with self._lock:
@@ -230,17 +237,13 @@ class Combiner(Generic[Item, Result]):
     def _do(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
         try:
             for waiting, result in zip(batch, self._work([one.item for one in batch]), strict=True):
-                waiting.result = result
+                waiting.result, waiting.done = result, True
         except BaseException as fault:
+            if not isinstance(fault, Exception):
+                raise
             if len(batch) > 1 and isinstance(fault, self._refusals):
                 for waiting in batch:
                     self._do([waiting])
                 return
-            _fail(batch, fault)
-            if not isinstance(fault, Exception):
-                raise
-
-
-def _fail(batch: Sequence[_Waiting[Item, Result]], fault: BaseException) -> None:
-    for waiting in batch:
-        waiting.fault = fault
+            for waiting in batch:
+                waiting.fault, waiting.done = fault, True

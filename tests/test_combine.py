@@ -168,20 +168,42 @@ def test_no_wake_up_is_lost_among_sixty_four_threads() -> None:
         assert all(a < b for a, b in pairwise(mine))
 
 
-def test_an_interrupt_ends_its_own_caller_and_does_not_block_the_others() -> None:
+def test_an_interrupt_ends_its_own_caller_alone_and_the_others_have_their_results() -> None:
     gate = Gate()
 
     def work(batch: Sequence[int]) -> list[int]:
-        if len(batch) > 1:
+        if batch[0] == 1:
             raise KeyboardInterrupt
         return gate(batch)
 
     combiner = Combiner(work)
-    threads, calls = pile_up(combiner, gate, [1, 2])
+    threads, calls = pile_up(combiner, gate, [1, 2, 3])
     gate.opened.set()
     with threads:
-        assert [type(one.exception(LOST)) for one in calls] == [type(None), KeyboardInterrupt, KeyboardInterrupt]
+        assert isinstance(calls[1].exception(LOST), KeyboardInterrupt)
+        assert [calls[number].result(LOST) for number in (0, 2, 3)] == [0, 4, 6]
+    assert gate.batches == [[0], [2, 3]]
     assert combiner(4) == 8
+
+
+def test_what_was_done_before_an_interrupt_is_not_done_again() -> None:
+    gate = Gate()
+
+    def work(batch: Sequence[int]) -> list[int]:
+        if batch == [1]:
+            raise KeyboardInterrupt
+        return gate(batch)
+
+    combiner = Combiner(work, refusals=(ValueError,))
+    threads, calls = pile_up(combiner, gate, [2, 5, 1, 13])
+    gate.opened.set()
+    with threads:
+        # whoever leads does one after the other once 13 is refused, and is interrupted at the third
+        assert isinstance(calls[1].exception(LOST), KeyboardInterrupt)
+        assert calls[2].result(LOST) == 10
+        assert isinstance(calls[3].exception(LOST), KeyboardInterrupt)
+        assert isinstance(calls[4].exception(LOST), ValueError)
+    assert gate.batches == [[0], [2, 5, 1, 13], [2], [5], [1, 13], [13]]
 
 
 def test_what_is_left_for_afterwards_holds_up_neither_the_callers_nor_the_next_batch() -> None:
