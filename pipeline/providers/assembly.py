@@ -103,8 +103,9 @@ def _strange_is_bad() -> Iterator[None]:
 
 
 def _count(tokens: float | None) -> int:
-    """Tokens, of as many as the ledger can keep. Raises ValueError, or OverflowError, for what are none."""
-    count = int(tokens or 0)
+    """Tokens, of as many as the ledger can keep; 0 for less, which some servers say where they do not know. Raises
+    ValueError, or OverflowError, for what are none."""
+    count = max(0, int(tokens or 0))
     if count > MOST_TOKENS:
         raise ValueError
     return count

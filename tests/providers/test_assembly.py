@@ -7,6 +7,7 @@ from openai.types.chat import ChatCompletionChunk
 
 from pipeline.providers.assembly import Assembly
 from pipeline.providers.classify import BadReplyError
+from pipeline.schemas import Usage
 
 
 def chunk(delta: Any, finish: str | None = None, **more: Any) -> ChatCompletionChunk:
@@ -69,6 +70,12 @@ def test_a_chunk_of_a_strange_shape_is_a_bad_reply(strange: Any) -> None:
     assembly = Assembly()
     with pytest.raises(BadReplyError):
         assembly.add(strange)
+
+
+def test_a_count_of_less_than_no_tokens_is_none_and_lowers_no_spending() -> None:
+    assembly = Assembly()
+    assembly.add(chunk({"content": "x"}, "stop", usage={"prompt_tokens": -1, "completion_tokens": 3}))
+    assert assembly.reply("p", "m").usage == Usage(0, 3)
 
 
 def test_an_empty_or_unfinished_reply_is_a_bad_one() -> None:
