@@ -23,8 +23,9 @@ DEFERRALS = frozenset(
     }
 )
 
-#: Reasons of a provider that wants less traffic: the delay's factor and cap are doubled.
+#: Reasons of a provider that wants less traffic: the delay's factor and cap are so many times as much.
 THROTTLED = frozenset({"http_429", "rate_limit"})
+THROTTLED_TIMES = 2
 
 #: Draws a whole number from 0 up to, not including, the one given.
 Draw = Callable[[int], int]
@@ -55,7 +56,7 @@ class RetryPolicy:
     @property
     def longest(self) -> int:
         """Seconds: the cap of what is not asked for by a provider itself."""
-        return 2 * self.max_delay
+        return THROTTLED_TIMES * self.max_delay
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -107,7 +108,7 @@ def _is_retried(failure: Failure, policy: RetryPolicy) -> bool:
 def _backoff(reason: str, policy: RetryPolicy, attempt: int, draw: Draw) -> int:
     if reason == "worker_lost":
         return 0
-    times = 2 if reason in THROTTLED else 1
+    times = THROTTLED_TIMES if reason in THROTTLED else 1
     # The jitter is drawn here, as Celery draws it, because its helper takes no source of randomness.
     full: int = get_exponential_backoff_interval(
         policy.initial_delay * times, attempt - 1, policy.max_delay * times, full_jitter=False

@@ -19,6 +19,7 @@ from pipeline.providers import breaker
 from pipeline.providers.breaker import BreakerFacts
 from pipeline.providers.contract import NONE_CONFIGURED
 from pipeline.providers.turns import BREATH
+from pipeline.retry import RetryPolicy
 from pipeline.settings import Settings, current
 from pipeline.store.ledger import deferred
 
@@ -64,8 +65,9 @@ def reset(name: Name = None, *, every: All = False) -> None:
         breaker.reset(client, settings, chosen)
     for one in chosen:
         typer.echo(f"{one.name}: closed")
+    longest = RetryPolicy.from_settings(settings).longest
     with ledger() as database:
-        waiting = database.patiently(lambda: deferred.bring_forward(database, apart=BREATH))
+        waiting = database.patiently(lambda: deferred.bring_forward(database, apart=BREATH, longest=longest))
     if waiting:
         typer.echo(f"{waiting} waiting requests are asked again")
 
