@@ -167,6 +167,11 @@ class Listener:
             except broker.FAULTS as fault:
                 pause = FIRST_PAUSE if self._nudges in self._heard else min(2 * pause, LONGEST_PAUSE)
                 self._lost(fault)
+            except Exception as fault:  # the thread's top: a new connection may be understood
+                pause = min(2 * pause, LONGEST_PAUSE)
+                signals.thread_failed("notices")
+                log.exception("notices_broke_off")
+                self._lost(fault)
             finally:
                 pubsub.close()
             with self._changed:

@@ -8,8 +8,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import structlog
+
+from pipeline import signals
 from pipeline.local.errors import LocalStackError
 from pipeline.local.program import Program
+
+log = structlog.get_logger(__name__)
 
 #: Seconds between two looks at the programs.
 INTERVAL = 0.2
@@ -61,7 +66,11 @@ class Supervisor:
     def _watch(self) -> None:
         while not self._stopping.wait(INTERVAL):
             for watched in self._watched:
-                self._look_at(watched, time.monotonic())
+                try:
+                    self._look_at(watched, time.monotonic())
+                except Exception:  # the thread's top: what goes wrong with one must not leave all others unwatched
+                    signals.thread_failed("supervisor")
+                    log.exception("program_not_watched", program=watched.program.name)
 
     def _look_at(self, watched: Watched, now: float) -> None:
         if watched.program.alive:

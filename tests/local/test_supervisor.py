@@ -13,6 +13,7 @@ from pipeline.local.errors import NotReady
 from pipeline.local.process import Launch
 from pipeline.local.program import Program, has_said
 from pipeline.local.supervisor import FIRST_DELAY, MAX_DELAY, STEADY, Supervisor, Watched, how_it_ended
+from pipeline.metrics import THREAD_FAULTS
 from tests.servers import eventually
 
 LASTS = "import signal; print('at work', flush=True); signal.pause()"
@@ -48,6 +49,28 @@ def test_a_killed_program_is_started_again_and_it_is_said(
     assert lines[0].startswith("child was ended by SIGKILL; starting it again in 0.5 s")
     supervisor.stop()
     child.stop()
+
+
+def test_what_goes_wrong_with_one_leaves_the_others_watched_and_is_counted(tmp_path: Path, lines: list[str]) -> None:
+    def say(line: str) -> None:
+        if not lines:
+            lines.append("")
+            raise BrokenPipeError
+        lines.append(line)
+
+    children = [program(tmp_path, LASTS) for _ in range(2)]
+    supervisor = Supervisor(say)
+    before = THREAD_FAULTS.labels("supervisor")._value.get()
+    for child in children:
+        child.start()
+    supervisor.watch(children)
+    for child in children:
+        child.kill()
+    eventually(lambda: all(child.alive for child in children), what="both are started again")
+    assert THREAD_FAULTS.labels("supervisor")._value.get() == before + 1
+    supervisor.stop()
+    for child in children:
+        child.stop()
 
 
 def test_nothing_is_started_again_once_the_supervisor_has_stopped(tmp_path: Path, supervisor: Supervisor) -> None:

@@ -8,6 +8,7 @@ from itertools import count
 
 import pytest
 import redis
+from redis.client import PubSub
 
 from pipeline.notices import Listener, control_channel, outcomes_channel, publish
 from tests.servers import Broker, eventually, quickest, seconds_of
@@ -185,3 +186,22 @@ def test_stopping_ends_the_thread_at_once(listen: Callable[..., Listener]) -> No
         return took
 
     assert quickest(stopping, TIMEOUT) < TIMEOUT
+
+
+def test_what_nobody_foresaw_ends_a_connection_and_not_the_listening(
+    client: redis.Redis, owner: Owner, listen: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = listen()
+    assert listener.subscribe(HERE, wait=5)
+    understood, strange = PubSub.get_message, count()
+
+    def get_message(self: PubSub, *given: object, **named: object) -> object:
+        if next(strange) == 0:
+            raise ValueError("who could have known?")
+        return understood(self, *given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(PubSub, "get_message", get_message)
+    eventually(lambda: listener.faults == 1)
+    eventually(lambda: listener.healthy, what="it has a new connection")
+    publish(client, {HERE: ["a"]})
+    eventually(lambda: owner.heard, what="a notice")

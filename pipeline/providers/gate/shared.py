@@ -9,10 +9,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from pipeline import broker
+import structlog
+
+from pipeline import broker, signals
 from pipeline.combine import Combiner
 from pipeline.providers.breaker_state import ANY
 from pipeline.providers.gate.machine import Ask, Reply, Result, Settlement
+
+log = structlog.get_logger(__name__)
 
 #: Seconds that news of a call wait for the next ask to go along with: none for a failure, which may open a breaker; few
 #: for what others wait for, a slot or a trial that went well; and more for a success like all others.
@@ -103,6 +107,9 @@ class SharedGate:
                 self._together(None)
             except broker.FAULTS:  # told by whoever led the batch
                 continue
+            except Exception:  # the thread's top: what a broker says strangely once must not end all news of calls
+                signals.thread_failed("gate")
+                log.exception("settlements_not_told")
 
     def _wait(self) -> bool:
         """Until something is to be brought. Returns whether there is."""
