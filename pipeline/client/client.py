@@ -33,7 +33,7 @@ from pipeline.schemas import OUTCOMES, Message, Status
 from pipeline.settings import Settings, current
 from pipeline.store import history
 from pipeline.store.database import Database
-from pipeline.store.ledger import Accepted, Ending, NewRequest, Outcome, RepeatableEnd
+from pipeline.store.ledger import Accepted, Ending, NewRequest, Outcome, RepeatableEnd, rehearse
 from pipeline.store.ledger.outcomes import Standing, standing
 from pipeline.store.measures import inheritance, users
 
@@ -54,7 +54,7 @@ class Client(Asynchronous, Erasing):
         self._origin = secrets.token_hex(8)
         self._rules = Rules(self._settings, agents.load(self._settings.agents), self._origin)
         pool = self._settings.database_pool_size
-        self._database = Database(self._settings.database, size=pool, closed=ClientClosed)
+        self._database = Database(self._settings.database, size=pool, rehearse=rehearse.accepting, closed=ClientClosed)
         self._labels = users.claiming(self._database, self._settings.metrics_max_users)
         signals.label_users_by(self._labels)
         self.redis: redis.Redis = broker.connect(self._settings.broker, self._settings.broker_timeout)

@@ -66,15 +66,23 @@ PATIENCE = 5.0
 class Database:
     """A process's connections to Postgres. They open on first use, at most `size` of them.
 
-    After `close`, whoever comes is raised `closed`, where that is given, and PoolClosed otherwise.
+    A new one does `rehearse` before it is given to anybody. After `close`, whoever comes is raised `closed`, where that
+    is given, and PoolClosed otherwise.
     """
 
     def __init__(
-        self, url: str, *, size: int = 8, wait: float = 2.0, closed: type[PipelineError] | None = None
+        self,
+        url: str,
+        *,
+        size: int = 8,
+        wait: float = 2.0,
+        rehearse: Callable[[Connection], None] | None = None,
+        closed: type[PipelineError] | None = None,
     ) -> None:
         self._conninfo = make_conninfo(url, **_without_given(CONNECTION, url))
         self._size = size
         self._wait = wait
+        self._rehearse = rehearse
         self._closed_error = closed
         self._closed = False
 
@@ -86,11 +94,21 @@ class Database:
             max_size=self._size,
             timeout=self._wait,
             kwargs={"autocommit": True, "prepare_threshold": 3},
+            configure=self._configure,
             close_returns=True,  # for the engine, which closes what it borrowed
             reconnect_timeout=0,  # each caller tries for itself, so that none waits out another's back-off
             name="pipeline",
             open=True,
         )
+
+    def _configure(self, connection: Connection) -> None:
+        if self._rehearse is None:
+            return
+        try:
+            self._rehearse(connection)
+        except psycopg.Error as fault:  # whoever does it in earnest is told, and knows what to do
+            signals.ledger_failed("rehearse")
+            log.info("ledger_not_rehearsed", error=type(fault).__name__)
 
     @once
     def engine(self) -> Engine:

@@ -53,6 +53,10 @@ class Procedure:
             connection.execute("SELECT set_config('statement_timeout', %s, true)", [timeout])
             return self._result(connection, given)
 
+    def rehearse(self, connection: Connection, *nothing: Any) -> None:
+        """Have it plan its statements there, by calling it with `nothing` to do. Raises psycopg.Error."""
+        self._result(connection, nothing)
+
     def _result(self, connection: Connection, given: Sequence[Any]) -> Any:
         places = ", ".join("%s" for _ in self.parameters)
         row = connection.execute(f"SELECT {self.name}({places})", given).fetchone()

@@ -27,7 +27,7 @@ from pipeline.spelling import unknown_variables
 from pipeline.store import version
 from pipeline.store.archives import Rules
 from pipeline.store.database import REFUSALS, UNAVAILABLE, Database
-from pipeline.store.ledger import Claim, Ending, account, workers
+from pipeline.store.ledger import Claim, Ending, account, rehearse, workers
 from pipeline.store.measures import users
 from pipeline.stream import StreamWriter
 from pipeline.tracing import AttemptTrace
@@ -58,7 +58,7 @@ class Runtime:
         self.id = uuid4()
         self.name = name
         self._settings = settings
-        self._database = Database(settings.database, size=settings.database_pool_size)
+        self._database = Database(settings.database, size=settings.database_pool_size, rehearse=rehearse.answering)
         signals.label_users_by(users.claiming(self._database, settings.metrics_max_users))
         self._client = broker.connect(settings.broker, settings.broker_timeout)
         self._held = Held()
