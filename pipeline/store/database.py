@@ -56,6 +56,9 @@ CONNECTION: dict[str, str | int] = {
     " -c statement_timeout=15s -c idle_in_transaction_session_timeout=30s",
 }
 
+#: A rehearsal locks tables, as what it rehearses does; but whoever waits for the connection may only want to read.
+BRIEFLY = "SET LOCAL lock_timeout = '50ms'; SET LOCAL statement_timeout = '1s'"
+
 #: Seconds between two tries while Postgres is away: first, factor, cap.
 RETRY_DELAY, RETRY_FACTOR, RETRY_DELAY_MAX = 0.05, 2.0, 1.0
 
@@ -105,7 +108,9 @@ class Database:
         if self._rehearse is None:
             return
         try:
-            self._rehearse(connection)
+            with connection.transaction():
+                connection.execute(BRIEFLY)
+                self._rehearse(connection)
         except psycopg.Error as fault:  # whoever does it in earnest is told, and knows what to do
             signals.ledger_failed("rehearse")
             log.info("ledger_not_rehearsed", error=type(fault).__name__)

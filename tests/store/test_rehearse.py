@@ -88,6 +88,15 @@ def test_each_connection_rehearses_once_and_is_given_out_though_it_fails(ledger_
     assert counted.get() == before + 1
 
 
+def test_whoever_only_reads_has_a_connection_while_others_lock_the_tables(sql: Sql, ledger_url: str) -> None:
+    with sql.transaction():
+        sql.execute("LOCK TABLE users, requests IN EXCLUSIVE MODE")
+        with rehearsed(ledger_url, rehearse.accepting, rehearse.answering) as database:
+            assert outcomes(database, []) == []
+            with database.connection() as connection:
+                assert connection.execute("SHOW lock_timeout").fetchone() == ("0",), "what it does now may wait"
+
+
 @pytest.mark.parametrize("verb", [rehearse.accepting, rehearse.answering])
 def test_where_functions_are_lacking_it_is_the_verb_that_says_so(
     ledger_url: str, verb: Callable[[Connection], None]
