@@ -41,7 +41,9 @@ class Failure:
 
     @classmethod
     def of(cls, error: ProviderError) -> Self:
-        return cls(error.reason, error.status_code, error.retry_after)
+        """Raises ValueError or TypeError for a `retry_after` that is no number: agents raise these errors, too."""
+        asked = error.retry_after
+        return cls(error.reason, error.status_code, None if asked is None else float(asked))
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,8 @@ class Turn:
         self._control = control
         self._feed = feed
         self._provider = provider
-        self._deadline = time.monotonic() + claim.deadline_left
+        # reckoned from where the limit was: whichever of the two the attempt ends at, they agree which came first
+        self._deadline = control.limit + claim.deadline_left - claim.run_left
         self.request_id = str(claim.id)
         self.user_id = claim.user_id
         self.conversation_id = claim.conversation_id

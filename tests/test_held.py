@@ -49,3 +49,12 @@ def test_whoever_holds_a_request_ends_an_older_attempt_at_it_in_the_same_process
             assert older.interrupted == "claim lost"
             assert newer.interrupted is None
         assert running.fences() == {}
+
+
+def test_of_two_attempts_at_a_request_the_later_claim_goes_on_whichever_is_held_first() -> None:
+    running, id_, late, rightful = Held(), uuid4(), control(), control()
+    with running.hold(id_, 2, rightful):
+        with running.hold(id_, 1, late):
+            assert (late.interrupted, rightful.interrupted) == ("claim lost", None)
+            assert running.fences() == {id_: 2}
+        assert running.fences() == {id_: 2}, "who was not held lets go of nothing"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ import pytest
 from pipeline import Message, Turn
 from pipeline.agents import Agent, AgentFunction
 from pipeline.broker import connect
+from pipeline.errors import AttemptInterrupted, ProviderError
 from pipeline.retry import RetryPolicy
 from pipeline.schemas import Status
 from pipeline.store.ledger import Claim, Ending
@@ -125,6 +127,48 @@ def test_past_its_limit_an_attempt_calls_no_model_even_if_nobody_has_told_it(fee
     ending = attempt.run(claim, Control(time.monotonic() + claim.run_left), feed).ending
     assert ending is not None
     assert ending.status == Status.expired
+
+
+def test_a_call_that_the_deadline_cuts_off_leaves_the_request_expired(feed: Feed) -> None:
+    def slow(turn: Turn) -> str:
+        time.sleep(0.06)
+        raise ProviderError("timeout", provider="p")
+
+    attempt = Attempt({"mine": Agent("mine", slow)}, None, RetryPolicy(), 60)
+    expired = attempt.run(replace(CLAIM, run_left=0.1, deadline_left=0.1), Control(time.monotonic() + 0.1), feed)
+    retried = attempt.run(replace(CLAIM, run_left=0.1), Control(time.monotonic() + 0.1), feed)
+    assert expired.ending is not None
+    assert retried.ending is not None
+    assert (expired.ending.status, retried.ending.status) == (Status.expired, Status.retrying)
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        AttemptInterrupted("I have had enough"),
+        ProviderError("rate_limit", provider="p", retry_after="soon"),  # type: ignore[arg-type] # a header as it came
+        ProviderError(503, provider="p"),  # type: ignore[arg-type] # a careless agent
+    ],
+    ids=["our interrupt", "no number", "no reason"],
+)
+def test_an_agent_that_raises_our_errors_with_facts_of_its_own_has_failed(feed: Feed, raised: Exception) -> None:
+    def careless(_: Turn) -> str:
+        raise raised
+
+    ending = ending_of(careless, feed)
+    assert (ending.status, ending.reason) == (Status.failed, "agent_error")
+    assert type(raised).__name__ in (ending.error or "")
+
+
+@pytest.mark.parametrize("asked", ["30", Decimal(30)], ids=repr)
+def test_what_an_agent_says_that_its_provider_asked_for_is_a_number_by_the_time_it_is_stored(
+    feed: Feed, asked: Any
+) -> None:
+    def limited(_: Turn) -> str:
+        raise ProviderError("rate_limit", provider="p", retry_after=asked)
+
+    ending = ending_of(limited, feed)
+    assert (ending.status, ending.delay, type(ending.delay)) == (Status.retrying, 30.0, float)
 
 
 def test_of_an_interrupted_turn_the_question_and_the_text_so_far_are_kept(feed: Feed) -> None:

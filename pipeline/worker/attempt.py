@@ -28,6 +28,10 @@ TRACEBACK_MAX = 8000
 IN_LINE = frozenset({"concurrency", "requests_per_minute", "tokens_per_minute"})
 
 
+#: Seconds by which a call that its request's deadline ends may be over before it.
+AT_ONCE = 0.05
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """What came of an attempt: how the request is to end, None where that is not this worker's to say any more;
@@ -54,22 +58,29 @@ class Attempt:
         return Run(self._ending(agent, turn, control), tuple(turn.calls))
 
     def _ending(self, agent: Agent | None, turn: Turn, control: Control) -> Ending | None:
+        if agent is None:
+            error = f"this worker has no agent {turn.claim.agent!r}: set CITE_AGENT_AGENTS for it too"
+            return self._ended(turn, Status.failed, reason="agent_error", error=error)
         try:
-            if agent is None:
-                error = f"this worker has no agent {turn.claim.agent!r}: set CITE_AGENT_AGENTS for it too"
-                return self._ended(turn, Status.failed, reason="agent_error", error=error)
-            answer = agent.answer(turn)
-            control.check_limit()
-            return self._succeeded(turn, answer)
-        except AttemptInterrupted as interrupted:
-            return self._interrupted(turn, interrupted.why)
-        except (Deferred, ProviderError) as fault:
-            return self._unanswered(turn, control, fault)
+            return self._answered(agent, turn, control)
         except BaseException:  # noqa: BLE001 - an agent may raise whatever it likes; it is on record
             if control.interrupted is not None:
                 return self._interrupted(turn, control.interrupted)
             error = clean(traceback.format_exc())[0][-TRACEBACK_MAX:]
             return self._ended(turn, Status.failed, reason="agent_error", error=error)
+
+    def _answered(self, agent: Agent, turn: Turn, control: Control) -> Ending | None:
+        """Raises what the agent raises, and whatever comes of the facts in it: it may be of our kind, but not ours."""
+        try:
+            answer = agent.answer(turn)
+            control.check_limit()
+            return self._succeeded(turn, answer)
+        except AttemptInterrupted:
+            if control.interrupted is None:
+                raise
+            return self._interrupted(turn, control.interrupted)
+        except (Deferred, ProviderError) as fault:
+            return self._unanswered(turn, control, fault)
 
     def _succeeded(self, turn: Turn, answer: str | Reply) -> Ending:
         said = answer.text if isinstance(answer, Reply) else answer
@@ -100,11 +111,15 @@ class Attempt:
         if control.interrupted == INTERRUPTED:
             return self._interrupted(turn, INTERRUPTED)
         if isinstance(fault, ProviderError):
-            return self._failed(turn, Failure.of(fault))
+            failure = Failure.of(fault)
+            if failure.reason == "timeout" and turn.deadline_left <= AT_ONCE:
+                return self._ended(turn, Status.expired)  # the call was cut off there: nobody was too slow
+            return self._failed(turn, failure)
+        seconds = float(fault.seconds)
         if turn.calls:
-            return self._failed(turn, Failure(fault.reason, retry_after=min(fault.seconds, self.policy.longest)))
-        countdown = fault.reason in IN_LINE and fault.seconds <= self.countdown_max
-        return self._ended(turn, Status.queued, reason=fault.reason, delay=fault.seconds, countdown=countdown)
+            return self._failed(turn, Failure(fault.reason, retry_after=min(seconds, self.policy.longest)))
+        countdown = fault.reason in IN_LINE and seconds <= self.countdown_max
+        return self._ended(turn, Status.queued, reason=fault.reason, delay=seconds, countdown=countdown)
 
     def _failed(self, turn: Turn, failure: Failure) -> Ending:
         claim = turn.claim

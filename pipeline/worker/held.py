@@ -77,12 +77,13 @@ class Held:
     def hold(self, request_id: UUID, fence: int, control: Control) -> Iterator[None]:
         """Be known as running this request."""
         with self._changed:
-            older = self._held.get(request_id)
-            self._held[request_id] = (fence, control)
-            self._changed.notify_all()
+            other = self._held.get(request_id)
+            if other is None or other[0] < fence:
+                self._held[request_id] = (fence, control)
+                self._changed.notify_all()
             why, said_at = self._early.pop(request_id, ("", float("-inf")))
-        if older is not None:  # whose claim a crash of Postgres has forgotten, or recovery has taken away
-            older[1].interrupt("claim lost")
+        if other is not None:  # the older claim of the two was forgotten in a crash of Postgres, or taken away
+            (other[1] if other[0] < fence else control).interrupt("claim lost")
         if time.monotonic() - said_at < EARLY:
             control.interrupt(why)
         try:
