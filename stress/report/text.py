@@ -172,7 +172,7 @@ def _memory(report: Report) -> str:
         said += f"; by batch {', '.join(f'{size / 1e6:+.1f}' for size in memory.batches)} MB"
     if memory.slope:
         hourly = [f"{value * 3600 / 1e6:+.1f}" for value in (memory.slope.slope, memory.slope.low, memory.slope.high)]
-        said += f"; slope {hourly[0]} MB/h, 95 % between {hourly[1]} and {hourly[2]}"
+        said += f"; slope from {memory.slope.since:.0f} s on {hourly[0]} MB/h, 95 % between {hourly[1]} and {hourly[2]}"
     return said
 
 

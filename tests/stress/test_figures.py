@@ -133,14 +133,26 @@ def test_growth_well_above_the_noise_lies_above_0() -> None:
     assert found.low > 0
 
 
-def test_the_beginning_is_left_out() -> None:
-    found = slope([(float(number), 100.0 if number >= 60 else float(number)) for number in range(601)])
+@pytest.mark.parametrize("settled", [60, 150, 290])
+def test_the_beginning_is_left_out_as_long_as_it_takes_up_to_half_of_the_run(settled: int) -> None:
+    random = Random(settled)
+    found = slope([(float(number), min(number, settled) + random.gauss(0, 1)) for number in range(600)])
     assert found is not None
-    assert found.slope == pytest.approx(0, abs=1e-9)
+    assert found.low <= 0 <= found.high
+    assert settled <= found.since <= max(settled + 20, 80)
+
+
+def test_what_grows_to_the_end_is_never_taken_for_a_beginning() -> None:
+    random = Random(1)
+    for growth in (lambda number: 0.05 * number, lambda number: 2 * number**0.5, lambda number: number // 60):
+        found = slope([(float(number), 100 + growth(number) + random.gauss(0, 1)) for number in range(600)])
+        assert found is not None
+        assert found.since <= 300
+        assert found.low > 0
 
 
 def test_few_samples_have_no_trend() -> None:
-    assert slope([(float(number), 1.0) for number in range(60)]) is None
+    assert slope([(float(number), 1.0) for number in range(79)]) is None
     assert slope([]) is None
 
 
