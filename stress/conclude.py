@@ -32,6 +32,7 @@ ALWAYS = thresholds(
     "reordered = 0",
     "contradicted = 0",
     "unheard = 0",
+    "repeated = 0",
     "invariants_broken = 0",
 )
 
@@ -61,6 +62,7 @@ def conclude(run: Run) -> Report:
                 run.recorder.heard,
                 lambda *who: client.history(*who, include_archived=True),
                 unsure=run.recorder.unsure,
+                repeated=run.recorder.repeated,
             )
         broken = invariants.check(database, max_delay=settings.retry_max_delay)
     finally:

@@ -68,7 +68,8 @@ class Integrity:
     `lost`: accepted, and not in the ledger; or answered, and question or answer not in the history. `unfinished`:
     without an outcome. `doubled`: asked or answered more than once. `reordered`: behind one that was sent only after
     it had been accepted. `contradicted`: the caller was told of another outcome than the ledger has. `unheard`: in the
-    ledger, but no caller was told so, but for as many as could not be sure.
+    ledger, but no caller was told so, but for as many as could not be sure. `repeated`: one request that several
+    callers were given as theirs, so that fewer were made than were counted.
     """
 
     lost: Finding
@@ -77,24 +78,31 @@ class Integrity:
     reordered: Finding
     contradicted: Finding
     unheard: Finding
+    repeated: Finding = Finding()
 
 
 def examine(
-    database: Database, run: str, heard: Mapping[str, Heard], history: History, *, unsure: int = 0
+    database: Database,
+    run: str,
+    heard: Mapping[str, Heard],
+    history: History,
+    *,
+    unsure: int = 0,
+    repeated: Iterable[str] = (),
 ) -> Integrity:
-    """Hold them against each other. `heard` is of accepted requests, by id.
+    """Hold them against each other. `heard` is of accepted requests, by id; several callers had the `repeated` ids.
 
     `unsure` callers were told that Postgres did not answer: their requests may have been accepted all the same.
     `history` reads a whole conversation, archived messages included; it is asked of those that are not all hot.
     """
     found = wrong(database, run, heard, history, unsure=unsure)
-    return Integrity(**{name: Finding.of(ids) for name, ids in found.items()})
+    return Integrity(**{name: Finding.of(ids) for name, ids in found.items()}, repeated=Finding.of(repeated))
 
 
 def wrong(
     database: Database, run: str, heard: Mapping[str, Heard], history: History, *, unsure: int = 0
 ) -> dict[str, set[str]]:
-    """The ids of all requests that something is wrong with, by what it is: the fields of `Integrity`."""
+    """The ids of all requests that something is wrong with, by what the ledger shows: fields of `Integrity`."""
     with database.connection() as connection, connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         connection.execute(TIMEOUT)

@@ -49,6 +49,7 @@ class Recorder:
         self.latencies, self.accepting, self.lags = Latencies(), Latencies(), Latencies()
         self.outcomes: Counter[str] = Counter()
         self.heard: dict[str, Heard] = {}  # by id
+        self.repeated: set[str] = set()  # ids that more than one caller was given
         self.slices: dict[int, Slice] = {}
         self.errors: dict[str, Seen] = {}
         self.first_due = float("inf")
@@ -68,6 +69,8 @@ class Recorder:
         self.users.add(record.user)
         self.lags.record(record.sent - record.due)
         if record.id is not None and record.accepted is not None:
+            if record.id in self.heard:
+                self.repeated.add(record.id)
             self.heard[record.id] = Heard(record.sent, record.accepted, record.outcome)
             self.accepting.record(record.accepted - record.sent)
         here = self.slices.setdefault(int(record.ended / self.slice_seconds), Slice())

@@ -71,11 +71,13 @@ class Sender:
     async def _open(self, load: Open, start: float) -> None:
         async with asyncio.TaskGroup() as waiting:
             for number, after in enumerate(arrivals(load.stages)):
-                if number % self._order.of != self._order.share:
+                user = number % load.users
+                # by user, as in the closed model: who sends for one is who numbers what it asks
+                if user % self._order.of != self._order.share:
                     continue
                 if not await self._is_due(start + after):
                     break
-                waiting.create_task(self._ask(number % load.users, "talk", start + after))
+                waiting.create_task(self._ask(user, "talk", start + after))
 
     async def _is_due(self, when: float) -> bool:
         """Wait until then. False when nothing more is to be sent."""

@@ -15,7 +15,7 @@ NAMES = frozenset(
     """requests succeeded failed success_rate error_rate per_second duration retries retry_success attempts_mean
     memory_start memory_peak memory_end memory_growth memory_acceleration memory_slope memory_slope_low
     memory_slope_high depth_max running_max breaker_trips rate_limit_hits producer_cpu lag_p99 lost unfinished doubled
-    reordered contradicted unheard invariants_broken""".split()  # noqa: SIM905 - a list of names, to be read
+    reordered contradicted unheard repeated invariants_broken""".split()  # noqa: SIM905 - a list of names, to be read
 ) | {f"{prefix}{name}" for prefix in ("", "corrected_", "accepting_", "queue_", "run_") for name in OF_SPREAD}
 
 

@@ -132,6 +132,12 @@ def test_a_request_that_its_caller_was_told_is_refused_is_found_unless_nobody_co
     assert broken(conclude(copy)) & {"unheard"} == found
 
 
+def test_it_is_found_that_several_callers_were_given_one_request(copy: Run) -> None:
+    copy.recorder = copy_of(copy.recorder)
+    copy.recorder.repeated = {next(iter(copy.recorder.heard))}
+    assert broken(conclude(copy)) == {"repeated"}
+
+
 def test_growth_of_memory_is_not_measured_where_a_worker_was_replaced_but_by_the_runs_own_faults(copy: Run) -> None:
     copy.plan = replace(copy.plan, thresholds=thresholds("memory_growth < 500 MB", "memory_acceleration < 2"))
     copy.batch_memory = [1e8, 1e8, 1e8]

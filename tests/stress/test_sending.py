@@ -101,13 +101,15 @@ def test_open_requests_come_whether_or_not_earlier_ones_are_answered() -> None:
 
 
 @pytest.mark.parametrize("load", [Closed(users=7, requests=3, delay=0), Open((Stage(0.3, 100, 100),), users=7)])
-def test_shares_make_the_whole(load: Load) -> None:
+def test_shares_make_the_whole_and_no_two_ask_the_same(load: Load) -> None:
     whole = load.total
     shares = [Echo() for _ in range(3)]
     for number, echo in enumerate(shares):
         send(echo, load, share=number, of=3)
     assert sum(echo.total for echo in shares) == whole
     assert all(echo.total for echo in shares)
+    questions = [question for echo in shares for asked in echo.asked.values() for question in asked]
+    assert len(set(questions)) == whole
 
 
 def test_once_stopped_nothing_new_is_sent_and_what_is_under_way_is_told() -> None:
