@@ -26,6 +26,9 @@ SAID = f"""
     WHERE s.{OURS} ORDER BY s.id, m.number
 """  # noqa: S608 - a constant
 
+#: Outcomes of which a caller was told nothing, and so nothing wrong.
+UNTOLD = ("overdue", "unread")
+
 #: Ids that a finding names.
 EXAMPLES = 5
 
@@ -158,9 +161,8 @@ def _reordered(talks: Iterable[Sequence[Said]], heard: Mapping[str, Heard]) -> s
 
 
 def _contradicted(heard: Mapping[str, Heard], standing: Standing) -> set[str]:
-    """A caller who lost patience was told nothing, and so nothing wrong."""
     return {
         id_
         for id_, told in heard.items()
-        if told.outcome != "overdue" and id_ in standing and standing[id_][0] != told.outcome
+        if told.outcome not in UNTOLD and id_ in standing and standing[id_][0] != told.outcome
     }

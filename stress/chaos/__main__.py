@@ -10,6 +10,7 @@ from pipeline.errors import PipelineError
 from stress.chaos.options import parse
 from stress.chaos.run import run
 from stress.interrupting import INTERRUPTED, ending_on_signals
+from stress.load.senders import SenderLost
 from stress.report.handover import FAILED, hand_over
 
 
@@ -24,8 +25,8 @@ def main(given: list[str] | None = None, prog: str = "python -m stress.chaos") -
     try:
         with ending_on_signals():  # what was mounted is to be let go
             made = run(replace(asked, logs=logs))
-    except PipelineError as fault:
-        print(f"{prog}: {fault}", file=sys.stderr)
+    except (PipelineError, SenderLost) as fault:
+        print(f"{prog}: {fault}", *getattr(fault, "__notes__", ()), sep="\n", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -27,13 +27,17 @@ SUBMITTERS = 200
 #: Seconds between two tries to submit while Postgres is away.
 AGAIN = 0.2
 
-#: How a caller hears of each outcome that is not an answer.
+#: How a caller hears of each outcome that is not an answer, and of a request that is not in the ledger.
 ENDS: dict[type[PipelineError], str] = {
     RequestFailed: "failed",
     RequestExpired: "expired",
     RequestCancelled: "cancelled",
     WaitTimeout: "overdue",
+    RequestNotFound: "not found",
 }
+
+#: How every other error ends the wait: what became of the request was not told.
+UNREAD = "unread"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +74,8 @@ class Asker:
         try:
             answer = await handle.aresult(self._patience)
             attempts = answer.attempts
-        except (RequestFailed, RequestExpired, RequestCancelled, WaitTimeout) as fault:
-            outcome, error = ENDS[type(fault)], _named(fault)
+        except PipelineError as fault:  # whatever it is, of one request: the others go on, and the report tells of it
+            outcome, error = ENDS.get(type(fault), UNREAD), _named(fault)
             attempts = getattr(fault, "attempts", 0)
         return Record(due, sent, accepted, time.monotonic(), outcome, handle.id, error, attempts, question.user)
 

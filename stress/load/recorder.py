@@ -52,6 +52,8 @@ class Recorder:
         self.repeated: set[str] = set()  # ids that more than one caller was given
         self.slices: dict[int, Slice] = {}
         self.errors: dict[str, Seen] = {}
+        #: Callers who were told that Postgres did not answer: their requests may have been accepted all the same.
+        self.unsure = 0
         self.first_due = float("inf")
         self.last_end = float("-inf")
         self.users: set[str] = set()
@@ -66,6 +68,7 @@ class Recorder:
         self.first_due = min(self.first_due, record.due)
         self.last_end = max(self.last_end, record.ended)
         self.outcomes[record.outcome] += 1
+        self.unsure += record.outcome == "refused" and record.error == LedgerUnavailable.__name__
         self.users.add(record.user)
         self.lags.record(record.sent - record.due)
         if record.id is not None and record.accepted is not None:
@@ -88,12 +91,6 @@ class Recorder:
             self.errors[error].again(when)
         else:
             self.errors[error] = Seen(1, when, when)
-
-    @property
-    def unsure(self) -> int:
-        """Callers who were told that Postgres did not answer: their requests may have been accepted all the same."""
-        seen = self.errors.get(LedgerUnavailable.__name__)
-        return seen.count if seen else 0
 
     @property
     def total(self) -> int:

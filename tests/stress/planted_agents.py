@@ -32,6 +32,13 @@ def leaky(turn: Turn) -> str:
     return _answer(turn)
 
 
+@agent("slow")
+def slow(turn: Turn) -> str:
+    """Answer after a time in which much can be done to the request."""
+    time.sleep(STALL)
+    return _answer(turn)
+
+
 @agent("stalling")
 def stalling(turn: Turn) -> str:
     """Answer after a moment; but one of each user's requests takes long."""

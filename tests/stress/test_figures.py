@@ -79,6 +79,14 @@ def test_what_went_wrong_is_counted_by_kind_with_its_first_and_last_time() -> No
     assert recorder.heard.keys() == {"5.0", "3.0", "9.0"}  # what was refused has no id
 
 
+def test_only_who_was_refused_may_have_been_accepted_without_knowing_it() -> None:
+    recorder = Recorder(open_model=False)
+    away = "LedgerUnavailable"
+    recorder.hear([Record(1.0, 1.0, None, 2.0, "refused", None, away), Record(1.0, 1.0, None, 2.0, "refused")])
+    recorder.hear([Record(1.0, 1.0, 1.1, 2.0, "unread", "a", away)])
+    assert recorder.unsure == 1
+
+
 def test_a_request_that_more_than_one_caller_was_given_is_known() -> None:
     recorder = Recorder(open_model=True)
     recorder.hear([Record(1.0, 1.0, 1.1, 2.0, "succeeded", id_) for id_ in ("a", "b", "a", "a")])

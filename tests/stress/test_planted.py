@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from copy import copy as copy_of
 from dataclasses import replace
 
@@ -11,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from stress.conclude import conclude
-from stress.load.recorder import Seen
+from stress.load.record import Record
 from stress.plan import Closed, Open, Plan, Stage
 from stress.report.figures import FaultSpan, Report
 from stress.report.text import text
@@ -26,6 +25,15 @@ from tests.stress.planted_agents import LEAKED, STALL
 #: Two conversations' answered requests, the second and third of the first one.
 OF_ONE = "(SELECT id FROM sessions WHERE conversation_id = 'talk 0' ORDER BY id LIMIT 1)"
 SECOND = f"(SELECT id FROM requests WHERE session_id = {OF_ONE} AND position = 2)"
+
+#: All that there is of a conversation whose request runs.
+DROP = """
+    WITH gone AS (SELECT id, session_id FROM requests WHERE user_id = %(user)s AND status = 'running'),
+    attempted AS (DELETE FROM attempts WHERE request_id IN (SELECT id FROM gone)),
+    said AS (DELETE FROM messages WHERE session_id IN (SELECT session_id FROM gone)),
+    asked AS (DELETE FROM requests WHERE id IN (SELECT id FROM gone))
+    DELETE FROM sessions WHERE id IN (SELECT session_id FROM gone)
+"""
 
 #: By the harness's figure that counts it, and the invariants of the ledger that break.
 PLANTED = {
@@ -127,9 +135,21 @@ def test_a_request_that_its_caller_was_told_is_refused_is_found_unless_nobody_co
 ) -> None:
     copy.recorder = copy_of(copy.recorder)
     copy.recorder.heard = dict(list(copy.recorder.heard.items())[1:])
-    copy.recorder.errors = {told: Seen(1, 0.0, 0.0)}
-    copy.recorder.outcomes = copy.recorder.outcomes + Counter(refused=1)
+    copy.recorder.outcomes, copy.recorder.errors = copy_of(copy.recorder.outcomes), {}
+    copy.recorder.hear([Record(copy.start, copy.start, None, copy.start, "refused", None, told)])
     assert broken(conclude(copy)) & {"unheard"} == found
+
+
+def test_a_request_that_leaves_the_ledger_while_its_caller_waits_is_told_as_lost(target: Target) -> None:
+    def drop(run: Run) -> None:
+        with psycopg.connect(target.settings.database) as ledger:
+            ledger.execute(DROP, {"user": f"{run.name}-0"})
+
+    load = Closed(users=2, requests=1)
+    report = conclude(execute(Plan("dropped", load, agent="slow", patience=60), target, drop))
+    assert report.requests.outcomes == {"not found": 1, "succeeded": 1}
+    assert [(each.what, each.count) for each in report.errors] == [("RequestNotFound", 1)]
+    assert broken(report) == {"lost"}
 
 
 def test_it_is_found_that_several_callers_were_given_one_request(copy: Run) -> None:
