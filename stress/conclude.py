@@ -14,6 +14,7 @@ from pipeline.store.database import Database
 from stress import evidence, integrity
 from stress.evidence import Evidence
 from stress.latency import Spread
+from stress.load.asking import SUBMITTERS
 from stress.plan import Closed
 from stress.probe import Series
 from stress.report.figures import REPLACED, Memory, Mistake, Producer, Report, Requests
@@ -208,9 +209,16 @@ def _producer(run: Run, duration: float) -> Producer:
     if cpu is not None and cpu >= BUSY:
         limit = f"its busiest process used {cpu:.0%} of a core: take more --processes, or another machine"
     elif lag is not None and latency is not None and lag.mean >= LATE * latency.mean:
-        cure = "take more --processes" if cpu is None or cpu >= IDLE else "the machine was too busy for it"
-        limit = f"it sent {lag.mean:.3f} s late on average: {cure}"
+        limit = f"it sent {lag.mean:.3f} s late on average: {_cure(run, lag, cpu)}"
     return Producer(run.plan.processes, cpu, lag, limit)
+
+
+def _cure(run: Run, lag: Spread, cpu: float | None) -> str:
+    """Of a producer that sent late."""
+    waits = run.recorder.waits.spread()
+    if waits is not None and waits.mean >= lag.mean / 2:
+        return f"the {SUBMITTERS} threads of a process that submit were all taken: take more --processes"
+    return "take more --processes" if cpu is None or cpu >= IDLE else "the machine was too busy for it"
 
 
 def _grown(counts: tuple[float | None, float | None]) -> float | None:

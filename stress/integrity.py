@@ -37,7 +37,7 @@ Standing = Mapping[str, tuple[str, bool]]  #: by id: the status, and whether it 
 
 
 class Heard(NamedTuple):
-    """What the caller of an accepted request knows: when it asked and was accepted, and what it was told."""
+    """What the caller of an accepted request knows: when it submitted it and was accepted, and what it was told."""
 
     sent: float
     accepted: float

@@ -7,6 +7,7 @@ import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import uuid4
 
 from pipeline import Client, Handle
@@ -54,6 +55,14 @@ class Question:
         return f"{self.user} {self.conversation} {self.number}"
 
 
+class Submitted(NamedTuple):
+    """What came of a submission, or why nothing did, and from when to when it was under way in its thread."""
+
+    began: float
+    ended: float
+    handle: Handle | PipelineError
+
+
 class Asker:
     """Asks through one client. `patience` is in seconds, for each answer."""
 
@@ -65,11 +74,11 @@ class Asker:
 
     async def ask(self, question: Question, due: float) -> Record:
         """Have it answered, or not: either is told."""
-        sent = time.monotonic()  # to wait for a thread is part of being accepted
-        handle = await asyncio.get_running_loop().run_in_executor(self._threads, self._submit, question)
+        sent, user = time.monotonic(), question.user
+        began, done, handle = await asyncio.get_running_loop().run_in_executor(self._threads, self._submit, question)
+        waited = began - sent
         if isinstance(handle, PipelineError):
-            return Record(due, sent, None, time.monotonic(), "refused", error=_named(handle), user=question.user)
-        accepted = time.monotonic()
+            return Record(due, sent, None, done, "refused", error=_named(handle), user=user, waited=waited)
         outcome, error, attempts = "succeeded", None, 0
         try:
             answer = await handle.aresult(self._patience)
@@ -77,9 +86,15 @@ class Asker:
         except PipelineError as fault:  # whatever it is, of one request: the others go on, and the report tells of it
             outcome, error = ENDS.get(type(fault), UNREAD), _named(fault)
             attempts = getattr(fault, "attempts", 0)
-        return Record(due, sent, accepted, time.monotonic(), outcome, handle.id, error, attempts, question.user)
+        return Record(due, sent, done, time.monotonic(), outcome, handle.id, error, attempts, user, waited)
 
-    def _submit(self, question: Question) -> Handle | PipelineError:
+    def _submit(self, question: Question) -> Submitted:
+        """In a thread. That there was none for a while is the sender's delay, and no part of being accepted."""
+        began = time.monotonic()
+        handle = self._insist(question)
+        return Submitted(began, time.monotonic(), handle)
+
+    def _insist(self, question: Question) -> Handle | PipelineError:
         """As careful agent code does: what may not have been accepted is submitted again, under the same key."""
         until = time.monotonic() + self._patience
         while True:

@@ -39,14 +39,16 @@ class Seen:
 class Recorder:
     """Takes records from any thread. `open_model`: a latency begins when the request was due, not when it was sent.
 
-    Answers alone have a latency; what went wrong is counted.
+    Answers alone have a latency; what went wrong is counted. Whatever of it passed before `submit()` is a lag, of which
+    the `waits` for a thread to submit in are a part.
     """
 
     def __init__(self, *, open_model: bool, slice_seconds: float = 1.0) -> None:
         self._lock = threading.Lock()
         self._open_model = open_model
         self.slice_seconds = slice_seconds
-        self.latencies, self.accepting, self.lags = Latencies(), Latencies(), Latencies()
+        self.latencies, self.accepting = Latencies(), Latencies()
+        self.lags, self.waits = Latencies(), Latencies()
         self.outcomes: Counter[str] = Counter()
         self.heard: dict[str, Heard] = {}  # by id
         self.repeated: set[str] = set()  # ids that more than one caller was given
@@ -70,12 +72,13 @@ class Recorder:
         self.outcomes[record.outcome] += 1
         self.unsure += record.outcome == "refused" and record.error == LedgerUnavailable.__name__
         self.users.add(record.user)
-        self.lags.record(record.sent - record.due)
+        self.lags.record(record.submitted - record.due)
+        self.waits.record(record.waited)
         if record.id is not None and record.accepted is not None:
             if record.id in self.heard:
                 self.repeated.add(record.id)
-            self.heard[record.id] = Heard(record.sent, record.accepted, record.outcome)
-            self.accepting.record(record.accepted - record.sent)
+            self.heard[record.id] = Heard(record.submitted, record.accepted, record.outcome)
+            self.accepting.record(record.accepted - record.submitted)
         here = self.slices.setdefault(int(record.ended / self.slice_seconds), Slice())
         if record.outcome == "succeeded":
             latency = record.ended - (record.due if self._open_model else record.sent)

@@ -67,6 +67,14 @@ def test_what_a_slow_system_holds_up_counts_from_when_it_was_due_in_the_open_mod
         assert lag.max == pytest.approx(2, rel=2e-3)
 
 
+def test_a_wait_for_a_thread_is_the_senders_lag_and_the_users_latency_but_not_how_long_it_took_to_accept() -> None:
+    recorder = Recorder(open_model=False)
+    recorder.hear([Record(1.0, 2.0, accepted=6.0, ended=9.0, outcome="succeeded", id="a", waited=3.0)])
+    spreads = [each.spread() for each in (recorder.lags, recorder.waits, recorder.accepting, recorder.latencies)]
+    assert [spread and spread.max for spread in spreads] == pytest.approx([4, 3, 1, 7], rel=2e-3)
+    assert recorder.heard["a"] == (5.0, 6.0, "succeeded")
+
+
 def test_what_went_wrong_is_counted_by_kind_with_its_first_and_last_time() -> None:
     recorder = Recorder(open_model=False)
     for ended in (5.0, 3.0, 9.0):
