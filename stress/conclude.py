@@ -25,8 +25,9 @@ from stress.target import machine
 from stress.thresholds import Threshold, Verdict, thresholds
 from stress.trend import slope
 
-#: What every run has to leave behind, whatever its other thresholds.
+#: What every run has to do and to leave behind, whatever its other thresholds.
 ALWAYS = thresholds(
+    "requests > 0",
     "lost = 0",
     "unfinished = 0",
     "doubled = 0",

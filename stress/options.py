@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,14 +29,31 @@ EPILOGUE = "Exit codes: 0 all held, 1 something did not, 2 wrong arguments."
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
+#: The least that an option's number may be: below it, nothing would be sent, or nobody would answer.
+LEAST = {
+    **dict.fromkeys(("users", "requests", "conversations", "batches", "workers"), 1),
+    **dict.fromkeys(("processes", "delay", "median", "p99"), 0),
+}
+
 
 def seconds(given: str) -> float:
-    """Of `90`, `90s`, `10m` or `1h`."""
+    """Of `0`, `90`, `90s`, `10m` or `1h`."""
     number = given.rstrip("smihn")
     try:
-        return float(number) * _SECONDS[given[len(number) :]]
+        made = float(number) * _SECONDS[given[len(number) :]]
     except (ValueError, KeyError):
-        raise argparse.ArgumentTypeError(f"{given!r} is no duration like 90, 90s, 10m or 1h") from None
+        made = math.nan
+    if not 0 <= made < math.inf:
+        raise argparse.ArgumentTypeError(f"{given!r} is no duration like 90, 90s, 10m or 1h")
+    return made
+
+
+def lasting(given: str) -> float:
+    """Likewise, of more than 0 seconds."""
+    made = seconds(given)
+    if not made:
+        raise argparse.ArgumentTypeError(f"{given!r}: a duration is above 0 s")
+    return made
 
 
 def stage(given: str) -> Stage:
@@ -43,11 +61,11 @@ def stage(given: str) -> Stage:
     rates, _, length = given.partition(":")
     start, _, end = rates.partition("..")
     try:
-        made = Stage(seconds(length) if length else 0, float(start), float(end or start))
+        made = Stage(lasting(length) if length else 0, float(start), float(end or start))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{given!r} is no rate like 50, 50:60s or 5..50:30s") from None
-    if made.start < 0 or made.end < 0 or made.start + made.end == 0:
-        raise argparse.ArgumentTypeError(f"{given!r}: a rate is above 0")
+    if not (made.start >= 0 and made.end >= 0 and 0 < made.start + made.end < math.inf):
+        raise argparse.ArgumentTypeError(f"{given!r}: a rate is a number above 0")
     return made
 
 
@@ -103,7 +121,7 @@ def _of_load(parser: argparse.ArgumentParser) -> None:
     load.add_argument("--delay", type=float, metavar="MS", help="milliseconds from an answer to the next request (100)")
     load.add_argument(
         "--duration",
-        type=seconds,
+        type=lasting,
         metavar="TIME",
         help="go on so long, in place of --requests: 90, in seconds, 10m, 1h",
     )
@@ -116,7 +134,7 @@ def _of_load(parser: argparse.ArgumentParser) -> None:
         "answered; 50 (with --duration), 50:60s, or a ramp 5..50:30s; several follow each other",
     )  # fmt: skip
     load.add_argument("--processes", type=int, help="processes that send; 0: as many as it is likely to need (0)")
-    load.add_argument("--patience", type=seconds, metavar="TIME", help="how long a caller waits for its answer (5m)")
+    load.add_argument("--patience", type=lasting, metavar="TIME", help="how long a caller waits for its answer (5m)")
 
 
 def _of_system(parser: argparse.ArgumentParser) -> None:
@@ -148,6 +166,10 @@ def _of_results(parser: argparse.ArgumentParser) -> None:
 
 def plan_of(options: argparse.Namespace) -> Plan:
     """The plan that was asked for: the scenario's, or the default, with what was said otherwise. Raises ValueError."""
+    for name, least in LEAST.items():
+        given = getattr(options, name)
+        if given is not None and not least <= given < math.inf:
+            raise ValueError(f"--{name}: {given} is no number of at least {least}")
     base = SCENARIOS[options.scenario] if options.scenario else Plan("custom", Closed(), processes=0)
     changes = {name: getattr(options, name) for name in ("workers", "agent", "patience", "processes")}
     profile = {name: getattr(options, name) for name in ("median", "p99", "faults", "seed")}
@@ -171,9 +193,6 @@ def _load(options: argparse.Namespace, base: Load) -> Load:
     }
     given["delay"] = None if options.delay is None else options.delay / 1e3
     given["wait"] = False if options.no_wait else None
-    for name in ("users", "requests", "conversations", "batches"):
-        if given[name] is not None and given[name] < 1:
-            raise ValueError(f"--{name}: {given[name]} is less than 1")
     if options.no_wait and options.duration:
         raise ValueError("--no-wait sends so many --requests; for a --duration, take --rate")
     return replace(replace(base, duration=None) if options.requests else base, **_said(given))
@@ -185,7 +204,10 @@ def _open(options: argparse.Namespace) -> Open:
     stages = tuple(each if each.seconds else replace(each, seconds=options.duration or 0) for each in options.rate)
     if not all(each.seconds for each in stages):
         raise ValueError("--rate: for how long? Add --duration, or :SECONDS to the rate")
-    return Open(stages, users=options.users or 100)
+    made = Open(stages, users=options.users or 100)
+    if made.total < 1:
+        raise ValueError(f"--rate: {', '.join(map(str, stages))} makes no request; raise the rate, or go on for longer")
+    return made
 
 
 def _said(given: dict[str, Any]) -> dict[str, Any]:

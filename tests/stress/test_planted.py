@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from stress.conclude import conclude
 from stress.load.record import Record
+from stress.load.recorder import Recorder
 from stress.plan import Closed, Open, Plan, Stage
 from stress.report.figures import FaultSpan, Report
 from stress.report.text import text
@@ -138,6 +139,11 @@ def test_a_request_that_its_caller_was_told_is_refused_is_found_unless_nobody_co
     copy.recorder.outcomes, copy.recorder.errors = copy_of(copy.recorder.outcomes), {}
     copy.recorder.hear([Record(copy.start, copy.start, None, copy.start, "refused", None, told)])
     assert broken(conclude(copy)) & {"unheard"} == found
+
+
+def test_a_run_that_sent_nothing_did_not_pass(copy: Run) -> None:
+    copy.name, copy.recorder = "nobody", Recorder(open_model=False)
+    assert broken(conclude(copy)) == {"requests"}
 
 
 def test_a_request_that_leaves_the_ledger_while_its_caller_waits_is_told_as_lost(target: Target) -> None:
