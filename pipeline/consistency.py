@@ -39,13 +39,9 @@ def check(settings: Settings) -> None:
             f"CITE_AGENT_DATABASE_POOL_SIZE: {settings.database_pool_size} must be at least {LEAST_CONNECTIONS}: "
             "recovery holds one connection while it looks, and helps by another"
         )
-    for name, url, schemes, ports in (
-        ("database_url", settings.database_url, DATABASE_SCHEMES, _ports_of_database),
-        ("broker_url", settings.broker_url, BROKER_SCHEMES, _ports_of_broker),
-    ):
+    for name, url in (("database_url", settings.database_url), ("broker_url", settings.broker_url)):
         if url is not None:
-            _check_scheme(name, url.get_secret_value(), schemes)
-            _check_readable(name, url.get_secret_value(), ports)
+            check_url(name, url.get_secret_value(), called=f"CITE_AGENT_{name.upper()}")
     _check_time_outs(settings)
     _check_archiving(settings)
     _check_storage(settings.cold_storage_url)
@@ -58,6 +54,16 @@ def check(settings: Settings) -> None:
                 f"CITE_AGENT_PROVIDERS: daily_budget of {provider.name!r} is never spent without prices; give "
                 "input_price and output_price, or leave the budget out"
             )
+
+
+def check_url(name: str, url: str, *, called: str) -> None:
+    """Raises ValueError for what cannot be a `database_url` or a `broker_url`.
+
+    Its message begins with what the URL is `called` where it was given, and never quotes it: it may hold a password.
+    """
+    of_database = name == "database_url"
+    _check_scheme(called, url, DATABASE_SCHEMES if of_database else BROKER_SCHEMES)
+    _check_readable(called, url, _ports_of_database if of_database else _ports_of_broker)
 
 
 def _check_time_outs(settings: Settings) -> None:
@@ -100,14 +106,14 @@ def _check_storage(url: str) -> None:
         raise ValueError("CITE_AGENT_COLD_STORAGE_URL: holds credentials; give them as the service's own variables")
 
 
-def _check_scheme(name: str, url: str, schemes: tuple[str, ...]) -> None:
+def _check_scheme(called: str, url: str, schemes: tuple[str, ...]) -> None:
     if not url.startswith(schemes):
         scheme, colon, _ = url.partition("://")
         found = f"scheme {scheme!r}" if colon and scheme.isalnum() else "what it begins with"
-        raise ValueError(f"CITE_AGENT_{name.upper()}: {found} is not one of {', '.join(schemes)}")
+        raise ValueError(f"{called}: {found} is not one of {', '.join(schemes)}")
 
 
-def _check_readable(name: str, url: str, ports: Callable[[str], Iterable[str]]) -> None:
+def _check_readable(called: str, url: str, ports: Callable[[str], Iterable[str]]) -> None:
     """In the words of the drivers, and where a host is shown, a password that is not encoded is quoted: it is read as
     a port, or as a part of the host."""
     try:
@@ -116,7 +122,7 @@ def _check_readable(name: str, url: str, ports: Callable[[str], Iterable[str]]) 
         readable = False
     if not readable:
         raise ValueError(
-            f"CITE_AGENT_{name.upper()}: cannot be read; what is special in user and password is to be "
+            f"{called}: cannot be read; what is special in user and password is to be "
             "percent-encoded (/ as %2F, @ as %40, % as %25), and options need values of their kind"
         )
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from pipeline.settings import Settings
+from stress import attaching
 from stress.plan import Closed, Load, Open, Plan, Stage
 from stress.report.single import NAMES, is_figure
 from stress.scenarios import SCENARIOS
@@ -149,8 +152,10 @@ def _of_system(parser: argparse.ArgumentParser) -> None:
     system.add_argument("--attach", action="store_true", help="use the pipeline of the settings, or of `pipeline up`")
     system.add_argument("--database-url", help="attach to the pipeline with this database")
     system.add_argument("--broker-url", help="and this broker")
-    system.add_argument("--simulator-url", help="its provider is a simulator at this URL: have it behave as above")
-    system.add_argument("--metrics-url", action="append", default=[], help="where a process serves its metrics")
+    system.add_argument("--simulator-url", help="of that pipeline: have its simulator here behave as above")
+    system.add_argument(
+        "--metrics-url", action="append", default=[], help="of that pipeline: where a process serves its metrics"
+    )
 
 
 def _of_results(parser: argparse.ArgumentParser) -> None:
@@ -170,6 +175,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
         given = getattr(options, name)
         if given is not None and not least <= given < math.inf:
             raise ValueError(f"--{name}: {given} is no number of at least {least}")
+    attaching.check(options)
     base = SCENARIOS[options.scenario] if options.scenario else Plan("custom", Closed(), processes=0)
     changes = {name: getattr(options, name) for name in ("workers", "agent", "patience", "processes")}
     profile = {name: getattr(options, name) for name in ("median", "p99", "faults", "seed")}
@@ -215,8 +221,13 @@ def _said(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def setting(given: str) -> tuple[str, str]:
-    """Of `NAME=VALUE`. Raises ValueError for what is not."""
-    name, equals, value = given.partition("=")
+    """Of `NAME=VALUE`. Raises ValueError for what is not, and for the name of no setting."""
+    given_name, equals, value = given.partition("=")
     if not equals:
         raise ValueError(f"--set {given}: is not NAME=VALUE")
-    return name.removeprefix("CITE_AGENT_").upper(), value
+    name, known = given_name.upper().removeprefix("CITE_AGENT_"), sorted(map(str.upper, Settings.model_fields))
+    if name not in known:
+        nearest = get_close_matches(name, known, n=1)
+        meant = f"; did you mean {nearest[0]}?" if nearest else "; the README has a table of them"
+        raise ValueError(f"--set {given_name}: is no setting{meant}")
+    return name, value

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipeline.errors import PipelineError
+from stress.attaching import is_attached
 from stress.conclude import conclude
 from stress.interrupting import INTERRUPTED, ending_on_signals, stopping_on_signals
 from stress.load.senders import SenderLost
@@ -66,7 +67,7 @@ def run(plan: Plan, options: argparse.Namespace) -> Report:
 
 @contextmanager
 def _target(plan: Plan, options: argparse.Namespace, screen: Screen) -> Iterator[Target]:
-    if not (options.attach or options.database_url or options.broker_url):
+    if not is_attached(options):
         with embedded(plan, screen.say) as target:
             yield target
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from stress.chaos.options import parse as parse_chaos
 from stress.options import parse
 from stress.plan import Closed, Open, Plan, Profile, Stage
 from stress.report.single import is_figure
@@ -73,6 +74,18 @@ def test_settings_of_the_stack_are_named_as_in_the_environment() -> None:
         (("--require", "p96 < 2 s"), "'p96' is no figure"),
         (("--require", "p95"), "is not like"),
         (("--set", "LEASE"), "--set LEASE"),
+        (("--set", "LAESE=3"), "--set LAESE: is no setting; did you mean LEASE?"),
+        (("--set", "CITE_AGENT_STACK_FILE=x"), "--set CITE_AGENT_STACK_FILE: is no setting"),
+        (("--attach", "--set", "LEASE=3"), "--set: is for the stack that is started"),
+        (("--broker-url", "redis://localhost", "--workers", "3"), "--workers: is for the stack that is started"),
+        (("--simulator-url", "http://localhost:9000"), "--simulator-url: is for a pipeline that runs"),
+        (("--metrics-url", "http://localhost:9000"), "--metrics-url: is for a pipeline that runs"),
+        (("--attach", "--simulator-url", "localhost:9000"), "--simulator-url: 'localhost:9000' is no URL like"),
+        (("--attach", "--simulator-url", "http://localhost:no"), "'http://localhost:no' is no URL like"),
+        (("--attach", "--metrics-url", "/metrics"), "--metrics-url: '/metrics' is no URL like"),
+        (("--database-url", "mysql://localhost"), "--database-url: scheme 'mysql' is not one of postgresql://"),
+        (("--database-url", ""), "--database-url: what it begins with is not one of postgresql://"),
+        (("--broker-url", "amqp://localhost"), "--broker-url: scheme 'amqp' is not one of redis://"),
         (("--no-wait", "--duration", "9"), "--no-wait"),
         (("--scenario", "eleven"), "eleven"),
         (("--output", "/nowhere/at/all.json"), "there is no folder /nowhere/at"),
@@ -85,6 +98,29 @@ def test_what_makes_no_sense_is_refused_by_its_name(
         planned(*given)
     assert refusal.value.code == 2
     assert named in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("--database-url", "postgresql://me:hun/ter2@localhost/x"),
+        ("--broker-url", "redis://:hun/ter2@localhost"),
+        ("--attach", "--metrics-url", "http://me:hun/ter2@localhost"),
+        ("--set", "LAESE=hun/ter2"),
+    ],
+)
+def test_no_password_is_said_of_what_is_refused(given: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        planned(*given)
+    said = capsys.readouterr().err
+    assert "hun" not in said
+    assert "ter2" not in said
+
+
+def test_the_chaos_run_too_knows_the_names_of_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_chaos(["--set", "LAESE=3"], "chaos")
+    assert "--set LAESE: is no setting; did you mean LEASE?" in capsys.readouterr().err
 
 
 def test_the_promised_scenarios_are_there_with_the_promised_thresholds() -> None:
