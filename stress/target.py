@@ -16,15 +16,19 @@ from urllib.parse import urlsplit
 import psutil
 import psycopg
 import redis
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
 from pipeline.cli.demo.alone import alone
+from pipeline.cli.ledger import place
 from pipeline.errors import PipelineError
 from pipeline.local.program import Program
 from pipeline.local.stack import LocalStack, Parts
 from pipeline.schemas import Priority
 from pipeline.settings import Settings, current
 from pipeline.store.database import UNAVAILABLE, Database
+from pipeline.transport.address import connection_options
+from stress.attaching import PATIENCE, reaching
 from stress.looks import Roots
 from stress.plan import Plan
 
@@ -117,7 +121,8 @@ def attached(
 ) -> Iterator[Target]:
     """A pipeline that runs: the one at the URLs, or that of the environment's settings or state file.
 
-    Its workers are watched as far as they run on this machine; the simulator is set where its URL is given.
+    Its workers are watched as far as they run on this machine; the simulator is set where its URL is given. Raises
+    ConfigurationError where Postgres, broker or simulator do not answer.
     """
     settings = current()
     database, broker = database_url or settings.database, broker_url or settings.broker
@@ -138,7 +143,8 @@ def attached(
             metrics=lambda: metrics_url,
         )
         if simulator_url:
-            target.play(plan.profile.behaviour())
+            with reaching("The simulator", simulator_url, "another --simulator-url"):
+                target.play(plan.profile.behaviour())
         yield target
     finally:
         store.close()
@@ -182,18 +188,31 @@ def _running(programs: Sequence[Program]) -> list[psutil.Process]:
 
 
 def _servers(database: str, broker: str) -> dict[str, Roots]:
-    """The servers' processes, where they are on this machine."""
+    """The servers' processes, where they are on this machine. Raises ConfigurationError where one does not answer."""
     found: dict[str, Roots] = {}
-    with psycopg.connect(database, autocommit=True) as connection:
+    seconds = int(conninfo_to_dict(database).get("connect_timeout") or PATIENCE)
+    with (
+        reaching("Postgres", place(database), "another --database-url"),
+        psycopg.connect(database, autocommit=True, connect_timeout=seconds) as connection,
+    ):
         backend = _named(connection.info.backend_pid, "postgres")
         parent = backend.parent() if backend else None
         if parent:
             found["postgres"] = lambda: [parent]
-    with redis.Redis.from_url(broker) as server:
+    with (
+        reaching("The broker", _place_of_broker(broker), "another --broker-url"),
+        redis.Redis.from_url(broker, socket_connect_timeout=PATIENCE, socket_timeout=PATIENCE) as server,
+    ):
         process = _named(int(server.info("server")["process_id"]), "valkey", "redis")
         if process:
             found["broker"] = lambda: [process]
     return found
+
+
+def _place_of_broker(url: str) -> str:
+    """Host and port, or the path of its socket, without the password that the URL may hold."""
+    options = connection_options(url)
+    return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
 
 
 def _named(pid: int, *names: str) -> psutil.Process | None:

@@ -10,9 +10,11 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from pipeline.errors import ConfigurationError
 from pipeline.store.database import Database
-from stress.target import live_workers, takes_requests
-from tests.servers import eventually
+from stress.plan import Closed, Plan
+from stress.target import attached, live_workers, takes_requests
+from tests.servers import Broker, eventually
 
 CELERY = ["python", "-m", "celery", "-A", "pipeline"]
 
@@ -47,3 +49,32 @@ def test_of_the_ledgers_workers_those_count_that_live_and_are_here(database: str
         here.communicate()
         late.communicate()
     store.close()
+
+
+#: Where nobody listens, with passwords that nobody is to see.
+NO_POSTGRES, NO_BROKER = "postgresql://me:hunter2@127.0.0.1:1/nothing", "redis://:hunter2@127.0.0.1:1/0"
+NO_SIMULATOR = "http://127.0.0.1:1"
+
+
+def attach(database_url: str, broker_url: str, simulator_url: str | None = None) -> str:
+    """What is said of the attempt, which fails."""
+    plan = Plan("none", Closed())
+    with (
+        pytest.raises(ConfigurationError) as refusal,
+        attached(plan, database_url=database_url, broker_url=broker_url, simulator_url=simulator_url),
+    ):
+        pass
+    return str(refusal.value)
+
+
+def test_what_is_not_there_to_attach_to_is_named_with_the_option_that_could_help(database: str, broker: Broker) -> None:
+    postgres = attach(NO_POSTGRES, broker.url)
+    assert postgres.startswith("Postgres at 127.0.0.1:1, database 'nothing' does not answer")
+    assert "--database-url" in postgres
+    valkey = attach(database, NO_BROKER)
+    assert valkey.startswith("The broker at 127.0.0.1:1 does not answer")
+    assert "--broker-url" in valkey
+    simulator = attach(database, broker.url, NO_SIMULATOR)
+    assert simulator.startswith(f"The simulator at {NO_SIMULATOR} does not answer")
+    assert "--simulator-url" in simulator
+    assert "hunter2" not in postgres + valkey + simulator
