@@ -164,13 +164,17 @@ def test_the_beginning_is_left_out_as_long_as_it_takes_up_to_half_of_the_run(set
     assert settled <= found.since <= max(settled + 20, 80)
 
 
-def test_what_grows_to_the_end_is_never_taken_for_a_beginning() -> None:
+@pytest.mark.parametrize(
+    "growth",
+    [[0.05 * n for n in range(600)], [2 * n**0.5 for n in range(600)], [n // 60 for n in range(600)]],
+    ids=["steadily", "ever less", "by steps"],
+)
+def test_what_grows_to_the_end_is_never_taken_for_a_beginning(growth: list[float]) -> None:
     random = Random(1)
-    for growth in (lambda number: 0.05 * number, lambda number: 2 * number**0.5, lambda number: number // 60):
-        found = slope([(float(number), 100 + growth(number) + random.gauss(0, 1)) for number in range(600)])
-        assert found is not None
-        assert found.since <= 300
-        assert found.low > 0
+    found = slope([(float(number), 100 + grown + random.gauss(0, 1)) for number, grown in enumerate(growth)])
+    assert found is not None
+    assert found.since <= 300
+    assert found.low > 0
 
 
 def test_few_samples_have_no_trend() -> None:
