@@ -17,6 +17,16 @@ from pipeline.worker.held import Held
 
 log = structlog.get_logger(__name__)
 
+#: Seconds after a beat that Postgres did not take until the next: leases run out meanwhile, and who has none claims
+#: nothing.
+AGAIN = 0.25
+
+#: A worker lives for so many beats at least on one lease, however rarely it is to beat.
+BEATS = 3
+
+#: A clock that goes on while the machine sleeps, as leases do.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
 
 class Heart:
     """One thread a worker process. `beat_every` and `lease` are seconds; `register` makes the worker known."""
@@ -35,12 +45,12 @@ class Heart:
         self._worker = worker
         self._held = held
         self._lease = lease
-        self._beat_every = beat_every
+        self._beat_every = min(beat_every, lease / BEATS)
         self._register = register
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pipeline-heart", daemon=True)
-        self._steady_since = time.monotonic()
-        self._last_beat = self._steady_since
+        self._steady_since = self._last_beat = _now()
+        self._reviving = threading.Lock()
         self._claimed_through: dict[int, datetime] = {}
         self._claimed_lock = threading.Lock()
 
@@ -56,8 +66,15 @@ class Heart:
     def steady_for(self) -> float:
         """Seconds for which every beat has come in time. While Postgres was away, or this process stood still,
         others could not renew their leases either, or this one could not have seen it."""
-        now = time.monotonic()
+        now = _now()
         return 0.0 if self._is_late(now) else now - self._steady_since
+
+    def revive(self) -> None:
+        """Beat now, from any thread, unless another does: the lease may have run out."""
+        called = _now()
+        with self._reviving:
+            if self._last_beat < called:
+                self.beat()
 
     def claimed(self, queue: int, published_at: datetime) -> None:
         """Remember how far a queue has come, for recovery to tell what was lost in it."""
@@ -72,18 +89,20 @@ class Heart:
             until_overdue = self._held.interrupt_overdue()
             if time.monotonic() >= due:
                 due = time.monotonic() + self._beat_every
-                self._beat_whatever_happens()
+                if not self._beat_whatever_happens():
+                    due = time.monotonic() + min(AGAIN, self._beat_every)
             self._stopping.wait(max(0.01, min(until_overdue, due - time.monotonic(), 0.5)))
 
-    def _beat_whatever_happens(self) -> None:
+    def _beat_whatever_happens(self) -> bool:
         try:
-            self.beat()
+            return self.beat()
         except Exception:  # the thread's top: without it the process would live on, and claim nothing for ever
             signals.thread_failed("heart")
             log.exception("heartbeat_failed")
+            return False
 
-    def beat(self) -> None:
-        """Renew the lease, and stop what is not this worker's any more."""
+    def beat(self) -> bool:
+        """Renew the lease, and stop what is not this worker's any more. Returns whether Postgres took it."""
         held = self._held.fences()
         try:
             kept = self._renew(held)
@@ -93,11 +112,12 @@ class Heart:
         except UNAVAILABLE as fault:
             signals.ledger_failed("heartbeat")
             log.warning("heartbeat_failed", error=type(fault).__name__)
-            return
+            return False
         self._note_beat()
         for request_id, fence in held.items():
             if kept.get(request_id) != fence:
                 self._held.interrupt(request_id, "claim lost", fence=fence)
+        return True
 
     def _renew(self, held: dict[UUID, int]) -> dict[UUID, int] | None:
         with self._claimed_lock:
@@ -112,7 +132,7 @@ class Heart:
         self._register()
 
     def _note_beat(self) -> None:
-        now = time.monotonic()
+        now = _now()
         if self._is_late(now):
             signals.heartbeat_late()
             log.warning("heartbeat_late", seconds=round(now - self._last_beat, 1))
@@ -121,3 +141,8 @@ class Heart:
 
     def _is_late(self, now: float) -> bool:
         return now - self._last_beat > self._lease - self._beat_every
+
+
+def _now() -> float:
+    """Seconds."""
+    return time.clock_gettime(_CLOCK)

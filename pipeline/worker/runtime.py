@@ -112,7 +112,7 @@ class Runtime:
         Raises LedgerUnavailable only while stopping.
         """
         began = time.monotonic()
-        claim = self._desk.claim(request_id)
+        claim = self._claim(request_id, began)
         if claim is None:
             signals.duplicate_delivered()
             return Verdict(None, None)
@@ -124,6 +124,15 @@ class Runtime:
             journal.attempting(claim, self.name, trace.trace_id),
         ):
             return Verdict(claim, self._run(claim, trace, began))
+
+    def _claim(self, request_id: UUID, began: float) -> Claim | None:
+        """None for what is not this worker's to run; but one whose lease may have run out since `began` is given
+        nothing at all, and asks once more with a lease: it would drop all messages that it takes."""
+        claim = self._desk.claim(request_id)
+        if claim is None and self._heart.steady_for < time.monotonic() - began:
+            self._heart.revive()
+            claim = self._desk.claim(request_id)
+        return claim
 
     def _run(self, claim: Claim, trace: AttemptTrace, began: float) -> Ending | None:
         """Run the agent and commit. Returns the ending that took effect. `began` is when the claim was asked for."""

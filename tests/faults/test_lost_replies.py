@@ -180,6 +180,20 @@ def test_calls_that_are_refused_after_a_claim_was_lost_are_counted_and_raise_not
     assert faults("account") == refused + 1
 
 
+def test_what_is_delivered_after_a_lease_ran_out_is_claimed_with_a_new_one_and_not_dropped(fleet: Fleet) -> None:
+    fleet.may_leave_unfinished = True
+    runtime = Runtime(fleet.settings, "its worker")
+    try:
+        runtime._register()
+        eventually(lambda: fleet.scalar("SELECT lease_until < now() FROM workers WHERE name = 'its worker'"))
+        began = time.monotonic()
+        assert runtime._claim(UUID(fleet.ask(user_id="ada").id), began) is not None
+        fleet.rows("UPDATE workers SET lease_until = now() RETURNING id")
+        assert runtime._claim(UUID(fleet.ask(user_id="bob").id), began) is not None, "a late beat may come meanwhile"
+    finally:
+        runtime.stop()
+
+
 def test_a_cancellation_whose_reply_was_lost_is_ones_own_success_and_counted_once(fleet: Fleet, bench: Bench) -> None:
     client, handle = bench.client(), fleet.ask()
     signals.estate.settle()
