@@ -97,6 +97,10 @@ class Breaker:
             passed=document["passed"],
         )
 
+    def meet(self, now: float) -> None:
+        """To be called first: a clock that was set back must not make it wait until it has come so far again."""
+        self.since = min(self.since, now)
+
     def admit(self, rules: Rules, now: float, draw: float, ticket: str, seconds: float) -> Refusal | None:
         """Let a call through, which takes `seconds` at most, or say why not. `draw` is from 0 up to 1."""
         if self.state == OPEN:

@@ -75,7 +75,7 @@ class Spent:
         if limits.concurrency is not None:
             self.slots[ticket] = now + seconds
         if limits.requests is not None or limits.tokens is not None:
-            if not self.seconds or self.seconds[-1][0] < second:
+            if not self.seconds or self.seconds[-1][0] != second:
                 self._forget(now)
                 self.seconds.append([second, 0, 0])
             self.seconds[-1][1] += 1
@@ -92,9 +92,9 @@ class Spent:
             self.closed_until = max(self.closed_until, now + closed_for)
 
     def _forget(self, now: float) -> None:
-        """Let go of what is more than a minute old. Reserving does it as well: nobody may ever ask, as with a gate that
-        only looks on."""
-        self.seconds = [one for one in self.seconds if one[0] + 1 + MINUTE > now]
+        """Let go of what is more than a minute old, and of what lies ahead since the clock was set back. Reserving does
+        it as well: nobody may ever ask, as with a gate that only looks on."""
+        self.seconds = [one for one in self.seconds if now - MINUTE - 1 < one[0] <= now]
 
     def _wait(self, column: int, amount: int, limit: int, now: float) -> float:
         """Seconds until there is room for `amount`; 0 where there is now."""

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.providers.breaker_state import Breaker, Refusal, Rules
+from pipeline.providers.gate.machine import Ask, Machine, Message, Offer, Reply
+from pipeline.providers.limits import Limits
 from pipeline.settings import Settings
 
 RULES = Rules.from_settings(Settings())
@@ -162,3 +164,25 @@ def test_calls_of_an_earlier_state_no_longer_count() -> None:
     tell(breaker, NOW + 30, None, None, None)
     assert breaker.settle(RULES, NOW + 31, "slow", old, "timeout", second=int(NOW)) is False
     assert breaker.window == []
+
+
+def test_a_clock_that_is_set_back_makes_nobody_wait_until_it_has_come_so_far_again() -> None:
+    machine, limits = Machine(1), (Limits(),)
+
+    def ask(now: float, ticket: str, draw: float = 0.0) -> Reply:
+        message = Message(RULES, limits, (Ask(ticket, draw, (Offer(0, 0, 60.0),)),))
+        return machine.run(message, now).replies[0]
+
+    machine.breakers[0] = opened()
+    back = NOW - 3600
+    [refusal] = ask(back, "a").refusals
+    assert refusal == Refusal("breaker_open", RULES.open_seconds), "as if it had opened now"
+    for ticket in "abc":
+        assert ask(back + RULES.open_seconds, ticket).taken == 0
+    [refusal] = ask(back - 3600, "d").refusals
+    assert refusal == Refusal("breaker_half_open", 1.0), "no less than a second: who waits for less asks all the time"
+    for ticket in "abc":
+        machine.breakers[0].settle(RULES, back, ticket, machine.breakers[0].epoch, None, second=int(back))
+    assert machine.breakers[0].state == "closed"
+    assert ask(back - 7200 + RULES.ramp, "e", draw=0.05).taken == 0, "a tenth comes through from the beginning on"
+    assert ask(back - 7200 + 2 * RULES.ramp, "f", draw=0.99).taken == 0

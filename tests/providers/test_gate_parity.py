@@ -23,6 +23,10 @@ LIMITS = (Limits(), Limits(concurrency=3), Limits(requests=8, tokens=900))
 PROVIDERS = [ProviderSettings(name=f"p{n}", base_url="http://127.0.0.1:1/v1", model="m") for n in range(3)]
 
 
+#: Seconds from one message to the next; now and then the broker's clock is set back.
+STEPS = [0.0, 0.125, 0.5, 2.0] * 10 + [-6.0]
+
+
 class Players:
     """Callers who ask and tell at random, the same for both machines."""
 
@@ -90,7 +94,7 @@ def test_both_machines_say_the_same_to_the_same(broker: Broker, seed: int) -> No
     now, states = 1_764_000_000.0, set()
     for number in range(500):
         players.rules = CHANGED[number // 50 % len(CHANGED)]
-        now = round(now + players.random.choice([0.0, 0.125, 0.5, 2.0]), 3)
+        now = round(now + players.random.choice(STEPS), 3)
         message = players.message()
         said, result = script.run(message, now), machine.run(message, now)
         assert rounded(said) == rounded(result)

@@ -92,3 +92,10 @@ def test_each_worker_has_its_share_and_one_call_at_least() -> None:
     assert Limits(10, None, 1000).shared_by(4) == Limits(2, None, 250)
     assert Limits(2, 5, None).shared_by(8) == Limits(1, 1, None)
     assert Limits(2, 5, None).shared_by(0) == Limits(2, 5, None)
+
+
+def test_what_was_counted_before_the_clock_was_set_back_is_no_longer_in_the_way() -> None:
+    spent, limits = Spent(), Limits(requests=1)
+    spent.reserve(limits, NOW, "a", 0, 60.0)
+    assert spent.refusal(limits, NOW, 0) is not None
+    assert spent.refusal(limits, NOW - 3600, 0) is None

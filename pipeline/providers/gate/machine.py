@@ -130,7 +130,7 @@ class Machine:
             self._note(place)
         for one in message.settlements:
             self.spent[one.provider].settle(now, one.ticket, one.second, one.more, one.closed_for)
-            breaker = self.breakers[one.provider]
+            breaker = self._breaker(one.provider, now)
             if one.void:
                 breaker.forget(one.ticket, one.epoch)
             elif breaker.settle(message.rules, now, one.ticket, one.epoch, one.failure, second=one.second):
@@ -148,7 +148,7 @@ class Machine:
     def look_on(self, rules: Rules, one: Settlement, now: float, booked: int) -> None:
         """Learn from a call that another machine let in, `booked` here in that second. One that goes well when trials
         may begin closes a breaker: the other machine has tried already."""
-        breaker = self.breakers[one.provider]
+        breaker = self._breaker(one.provider, now)
         if not one.void:
             if one.failure is None and breaker.state != CLOSED and now >= breaker.since + rules.open_seconds:
                 breaker.reset(now)
@@ -179,12 +179,17 @@ class Machine:
         refusal = self.spent[offer.provider].refusal(message.limits[offer.provider], now, offer.tokens)
         if refusal is not None:
             return refusal
-        breaker = self.breakers[offer.provider]
+        breaker = self._breaker(offer.provider, now)
         epoch = breaker.epoch
         refusal = breaker.admit(message.rules, now, ask.draw, ask.ticket, offer.seconds)
         if breaker.epoch != epoch:
             self._note(offer.provider)
         return refusal
+
+    def _breaker(self, place: int, now: float) -> Breaker:
+        breaker = self.breakers[place]
+        breaker.meet(now)
+        return breaker
 
     def _note(self, place: int) -> None:
         breaker = self.breakers[place]

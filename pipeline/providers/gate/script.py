@@ -31,6 +31,7 @@ local function breaker(i)
     docs[i] = raw and cjson.decode(raw)
       or {state = 'closed', epoch = 0, since = 0, ramping = false, window = {}, in_a_row = 0, good = 0, trials = {},
         passed = 0}
+    if docs[i].since > now then docs[i].since, dirty[i] = now, true end
   end
   return docs[i]
 end
@@ -136,7 +137,9 @@ local function ask_limits(i, tokens)
     redis.call('ZREMRANGEBYSCORE', key, '-inf', string.format('%.6f', now))
     if redis.call('ZCARD', key) >= concurrency then return 'concurrency', AGAIN end
   end
-  for _, one in ipairs(s.seconds) do if one[1] + 1 + MINUTE > now then kept[#kept + 1] = one end end
+  for _, one in ipairs(s.seconds) do
+    if one[1] + 1 + MINUTE > now and one[1] <= now then kept[#kept + 1] = one else touched[i] = true end
+  end
   s.seconds = kept
   local wait = requests ~= cjson.null and wait_for(s, 2, 1, requests)
   if wait then return 'requests_per_minute', wait end
