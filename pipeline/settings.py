@@ -9,10 +9,6 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
     SecretStr,
     ValidationError,
     model_validator,
@@ -22,7 +18,25 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 from pipeline import consistency, stackfile
 from pipeline.errors import ConfigurationError
 
-Seconds = PositiveFloat
+#: Ten years: longer than anybody waits, and short enough for every clock.
+SECONDS_MAX = 10 * 365 * 86_400
+
+#: Days: longer than anything is to be kept.
+CENTURY = 36_525
+
+#: More attempts than anybody waits for.
+ATTEMPTS_MAX = 100
+
+#: Fits into what Postgres, the broker and JSON call a whole number.
+COUNT_MAX = 2**31 - 1
+
+Seconds = Annotated[float, Field(gt=0, le=SECONDS_MAX, allow_inf_nan=False)]
+Hours = Annotated[float, Field(gt=0, le=CENTURY * 24, allow_inf_nan=False)]
+Days = Annotated[float, Field(gt=0, le=CENTURY, allow_inf_nan=False)]
+Count = Annotated[int, Field(gt=0, le=COUNT_MAX)]
+AnyCount = Annotated[int, Field(ge=0, le=COUNT_MAX)]
+Money = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+MoneyToSpend = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class ProviderSettings(BaseModel):
@@ -34,15 +48,15 @@ class ProviderSettings(BaseModel):
     base_url: str
     model: str
     api_key: SecretStr = SecretStr("none")
-    input_price: NonNegativeFloat = Field(0, description="money per million input tokens")
-    output_price: NonNegativeFloat = Field(0, description="money per million output tokens")
-    weight: PositiveFloat = Field(1, description="share of the calls, where ROUTING is `weight`")
+    input_price: Money = Field(0, description="money per million input tokens")
+    output_price: Money = Field(0, description="money per million output tokens")
+    weight: float = Field(1, gt=0, allow_inf_nan=False, description="share of the calls, where ROUTING is `weight`")
     region: str | None = Field(None, description="preferred by workers of the same REGION")
-    max_context: PositiveInt | None = Field(None, description="tokens that the model can read")
-    max_concurrency: PositiveInt | None = Field(None, description="calls at once, of the whole fleet")
-    requests_per_minute: PositiveInt | None = Field(None, description="calls a minute, likewise")
-    tokens_per_minute: PositiveInt | None = Field(None, description="tokens a minute, in and out, likewise")
-    daily_budget: PositiveFloat | None = Field(None, description="money a UTC day, likewise")
+    max_context: Count | None = Field(None, description="tokens that the model can read")
+    max_concurrency: Count | None = Field(None, description="calls at once, of the whole fleet")
+    requests_per_minute: Count | None = Field(None, description="calls a minute, likewise")
+    tokens_per_minute: Count | None = Field(None, description="tokens a minute, in and out, likewise")
+    daily_budget: MoneyToSpend | None = Field(None, description="money a UTC day, likewise")
 
 
 class Settings(BaseSettings):
@@ -58,7 +72,7 @@ class Settings(BaseSettings):
     broker_url: SecretStr | None = Field(
         None, description="Redis 7 or Valkey 8 or newer (`redis://`, `rediss://`, `unix://`); as above when unset"
     )
-    database_pool_size: PositiveInt = Field(8, description="most connections of one process to Postgres; at least 2")
+    database_pool_size: Count = Field(8, description="most connections of one process to Postgres; at least 2")
 
     providers: list[ProviderSettings] = Field(
         default_factory=list,
@@ -69,7 +83,7 @@ class Settings(BaseSettings):
         default_factory=list, description="import paths of modules with `@agent` functions, comma-separated"
     )
 
-    max_messages_in_memory: PositiveInt = Field(50, description="most messages a worker loads for one request")
+    max_messages_in_memory: Count = Field(50, description="most messages a worker loads for one request")
     max_context_bytes: int = Field(
         4 * 1024 * 1024,
         ge=1024,
@@ -80,39 +94,35 @@ class Settings(BaseSettings):
         "~/.cite_agent/session_archives/",
         description="where archives are kept: a folder, or `s3://bucket/path`, `gs://…`, `az://account/container/path`",
     )
-    archive_threshold: PositiveInt = Field(
-        100, description="hot messages; a session with more is archived by the sweep"
-    )
-    archive_hours: PositiveFloat = Field(
+    archive_threshold: Count = Field(100, description="hot messages; a session with more is archived by the sweep")
+    archive_hours: Hours = Field(
         1.0, description="hours; a session is archived by the sweep when its oldest hot message is older"
     )
-    recent_context_window: PositiveInt = Field(
+    recent_context_window: Count = Field(
         10, description="messages that stay hot after archiving, or some more to keep turns whole"
     )
     archive_compression: Literal["zstd", "none"] = Field("zstd", description="`none` writes plain `.json`")
-    session_idle_days: PositiveFloat = Field(30, description="days without a message after which all is archived")
-    restore_grace_hours: PositiveFloat = Field(24, description="hours for which restored messages stay hot")
+    session_idle_days: Days = Field(30, description="days without a message after which all is archived")
+    restore_grace_hours: Hours = Field(24, description="hours for which restored messages stay hot")
     sweep_interval: Seconds = Field(60, description="seconds between two looks for sessions to archive")
     summary_by: Literal["provider", "extractive"] = Field(
         "provider", description="who sums up what was archived; `extractive` needs no provider, and serves without one"
     )
     summary_timeout: Seconds = Field(20, description="seconds for a summary by a provider")
 
-    retention_days: PositiveFloat = Field(
+    retention_days: Days = Field(
         30, description="days for which requests that have ended are kept, with their attempts and calls"
     )
-    archive_retention_days: PositiveFloat | None = Field(
+    archive_retention_days: Days | None = Field(
         None, description="days for which archives are kept, from their writing; for ever when unset"
     )
     upkeep_interval: Seconds = Field(
         60, description="seconds between two looks for what is to be erased, or has been kept long enough"
     )
 
-    max_retry_attempts: PositiveInt = Field(3, description="attempts in all")
-    retry_initial_delay: PositiveInt = Field(
-        1, description="seconds before the second attempt, doubled for each further one"
-    )
-    retry_max_delay: PositiveInt = Field(30, description="seconds; cap of the delay")
+    max_retry_attempts: int = Field(3, ge=1, le=ATTEMPTS_MAX, description="attempts in all")
+    retry_initial_delay: Count = Field(1, description="seconds before the second attempt, doubled for each further one")
+    retry_max_delay: Count = Field(30, description="seconds; cap of the delay")
     retry_jitter: bool = Field(default=True, description="draw each delay from 0 up to its full value")
     retry_status_codes: Annotated[frozenset[int], NoDecode] = Field(
         frozenset({429, 500, 502, 503, 504}), description="HTTP status codes that are retried"
@@ -127,10 +137,10 @@ class Settings(BaseSettings):
     )
     region: str | None = Field(None, description="region of this worker: providers of the same one go first")
     breaker_failure_rate: float = Field(0.5, gt=0, le=1, description="share of failed calls that opens a breaker")
-    breaker_min_calls: PositiveInt = Field(10, description="calls within the window before that share counts")
+    breaker_min_calls: Count = Field(10, description="calls within the window before that share counts")
     breaker_window: Seconds = Field(60, description="seconds that a breaker looks back")
     breaker_open_seconds: Seconds = Field(30, description="seconds from a breaker's opening to its trial calls")
-    breaker_half_open_calls: PositiveInt = Field(3, description="trial calls, all of which must succeed")
+    breaker_half_open_calls: Count = Field(3, description="trial calls, all of which must succeed")
     breaker_ramp_seconds: Seconds = Field(
         10, description="seconds after closing until all calls are let through again, from a tenth on"
     )
@@ -147,9 +157,9 @@ class Settings(BaseSettings):
     countdown_max: Seconds = Field(
         60, description="seconds; a longer wait before a retry stays in the ledger, without a Celery countdown"
     )
-    user_concurrency: PositiveInt = Field(3, description="requests of one user published or running at once")
+    user_concurrency: Count = Field(3, description="requests of one user published or running at once")
 
-    queue_limit: PositiveInt = Field(
+    queue_limit: Count = Field(
         20000, description="requests that may wait for a worker: a warning from 70 % of it, refusal from 95 %"
     )
     user_rate: Annotated[str, AfterValidator(consistency.checked_rate)] = Field(
@@ -160,15 +170,15 @@ class Settings(BaseSettings):
     outcome_poll: Seconds = Field(
         2, description="seconds between looks into Postgres for outcomes whose notice was lost"
     )
-    stream_seconds: PositiveInt = Field(600, description="seconds that streamed text is kept in the broker")
+    stream_seconds: Count = Field(600, description="seconds that streamed text is kept in the broker")
 
-    worker_slots: PositiveInt = Field(100, description="requests that one worker process runs at once")
+    worker_slots: Count = Field(100, description="requests that one worker process runs at once")
     stop_timeout: Seconds = Field(
         30, description="seconds that a stopping worker gives what it runs; the rest is left to the lease"
     )
     metrics_host: str = Field("127.0.0.1", description="address on which each worker and the exporter serve `/metrics`")
     metrics_port: int = Field(0, ge=0, le=65535, description="its port; a free one, told in the log, when 0")
-    metrics_max_users: NonNegativeInt = Field(
+    metrics_max_users: AnyCount = Field(
         100, description="users of the whole fleet who have a label of their own in metrics; the rest are `other`"
     )
 

@@ -310,3 +310,22 @@ def test_a_password_that_is_not_encoded_is_refused_and_not_quoted(
 )
 def test_a_database_url_of_every_form_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     assert read(monkeypatch, database_url=url).database == url
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, "inf") for name in ("deadline", "lease", "ageing", "archive_hours", "retention_days")),
+        *((name, "nan") for name in ("deadline", "breaker_window", "restore_grace_hours")),
+        *(("deadline", "315360001"), ("retention_days", "36526"), ("max_retry_attempts", "101")),
+        *((name, str(2**31)) for name in ("stream_seconds", "worker_slots", "metrics_max_users")),
+    ],
+)
+def test_what_no_clock_or_counter_can_hold_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    assert f"CITE_AGENT_{name.upper()}" in refusal(monkeypatch, **{name: value})
+
+
+@pytest.mark.parametrize("price", ["Infinity", "NaN"])
+def test_a_price_is_a_number(monkeypatch: pytest.MonkeyPatch, price: str) -> None:
+    provider = f'{{"name": "p", "base_url": "http://127.0.0.1:1/v1", "model": "m", "input_price": {price}}}'
+    assert "INPUT_PRICE" in refusal(monkeypatch, providers=f"[{provider}]")

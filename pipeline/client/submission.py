@@ -15,7 +15,7 @@ from uuid import UUID
 
 from pipeline.errors import InvalidRequest
 from pipeline.schemas import Priority
-from pipeline.settings import Settings
+from pipeline.settings import ATTEMPTS_MAX, SECONDS_MAX, Settings
 from pipeline.store.ledger import NewRequest
 
 #: What may become of a request whose session is busy.
@@ -29,10 +29,6 @@ ID_MAX = 255
 METADATA_DEPTH = 20
 #: The largest number that every reader of JSON has: that of a double.
 NUMBER_MAX = sys.float_info.max
-#: Seconds, ten years: longer than anybody waits, and short enough for every clock.
-SECONDS_MAX = 10 * 365 * 86_400
-#: More attempts than anybody waits for.
-ATTEMPTS_MAX = 100
 #: Bytes: a key for AES-256.
 STREAM_KEY_SIZE = 32
 
