@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pipeline.errors import (
         AttemptInterrupted,
         ClientClosed,
+        ClientForked,
         ConfigurationError,
         IdempotencyConflict,
         InvalidRequest,
@@ -54,6 +55,7 @@ __all__ = [  # noqa: RUF022 - grouped by topic: it is the table of contents
     # what may go wrong
     "AttemptInterrupted",
     "ClientClosed",
+    "ClientForked",
     "ConfigurationError",
     "IdempotencyConflict",
     "InvalidRequest",

@@ -121,6 +121,11 @@ class ClientClosed(PipelineError):
     """The client was closed; what it submitted goes on, and can be waited for by another one."""
 
 
+class ClientForked(PipelineError):
+    """This client was used before its process forked, and its threads and connections are the parent's: make a Client
+    in each process, or do not use it before the fork."""
+
+
 class WaitTimeout(PipelineError):
     """The request has no outcome yet; it goes on, and can be waited for again."""
 

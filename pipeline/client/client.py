@@ -27,7 +27,14 @@ from pipeline.client.submission import Rules
 from pipeline.client.waiting import Waiting
 from pipeline.courier import Courier
 from pipeline.erasure import Eraser
-from pipeline.errors import ClientClosed, IdempotencyConflict, InvalidRequest, PipelineError, RequestNotFound
+from pipeline.errors import (
+    ClientClosed,
+    ClientForked,
+    IdempotencyConflict,
+    InvalidRequest,
+    PipelineError,
+    RequestNotFound,
+)
 from pipeline.once import once
 from pipeline.schemas import OUTCOMES, Message, Status
 from pipeline.settings import Settings, current
@@ -182,7 +189,7 @@ class Client(Asynchronous, Erasing):
     def close(self) -> None:
         """End the threads and close the connections. Whoever waits for an answer, or comes to ask for anything that
         needs Postgres, is raised ClientClosed."""
-        if self._closed:
+        if self._closed or self._database.is_the_parents:
             return
         self._closed = True
         self._waiting.stop()
@@ -288,6 +295,8 @@ class Client(Asynchronous, Erasing):
         """Be told of outcomes from now on. Returns the connection that they come by."""
         if self._closed:
             raise ClientClosed
+        if self._database.is_the_parents:
+            raise ClientForked
         if not self._listening:
             self._listening = True
             self._notices.subscribe(notices.outcomes_channel(self._origin), wait=FIRST_CONNECTION)

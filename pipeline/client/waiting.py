@@ -9,9 +9,10 @@ from concurrent.futures import Future
 from uuid import UUID
 
 import structlog
+from psycopg.errors import ProgramLimitExceeded, QueryCanceled
 
 from pipeline import signals
-from pipeline.errors import ClientClosed, ConfigurationError, PipelineError, RequestNotFound
+from pipeline.errors import ClientClosed, ClientForked, ConfigurationError, PipelineError, RequestNotFound
 from pipeline.store.database import UNAVAILABLE, Database
 from pipeline.store.ledger import Outcome, outcomes
 from pipeline.store.ledger.outcomes import missing
@@ -46,9 +47,12 @@ class Waiting:
     def outcome(self, request_id: UUID, *, look_now: bool) -> Future[Outcome]:
         """The outcome to come. `look_now` unless it is sure that its notice has not been missed.
 
-        After `stop`, ClientClosed comes in its place.
+        After `stop`, ClientClosed comes in its place; ClientForked in a child of the process that is connected.
         """
         future: Future[Outcome] = Future()
+        if self._database.is_the_parents:  # before the lock, which the parent may have held
+            future.set_exception(ClientForked())
+            return future
         with self._changed:
             if self._stopping:
                 future.set_exception(ClientClosed())
@@ -120,7 +124,7 @@ class Waiting:
 
     def _look(self, ids: list[UUID]) -> None:
         try:
-            found = outcomes(self._database, ids)
+            found = self._read(ids)
             gone = missing(self._database, {*ids} - {outcome.id for outcome in found})
         except UNAVAILABLE as fault:
             signals.ledger_failed("outcomes")
@@ -136,6 +140,17 @@ class Waiting:
             self._resolve(outcome)
         for id_ in gone:
             self._refuse(id_, RequestNotFound(str(id_)))
+
+    def _read(self, ids: list[UUID]) -> list[Outcome]:
+        """In two halves where the answers of all are more than Postgres reads in the time of a statement, or says in
+        one piece."""
+        try:
+            return outcomes(self._database, ids)
+        except (QueryCanceled, ProgramLimitExceeded):
+            if len(ids) == 1:
+                raise
+            half = len(ids) // 2
+            return [*self._read(ids[:half]), *self._read(ids[half:])]
 
     def _next_batch(self) -> list[UUID] | None:
         with self._changed:

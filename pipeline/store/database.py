@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 
 from pipeline import signals
-from pipeline.errors import ConfigurationError, LedgerUnavailable, PipelineError
+from pipeline.errors import ClientForked, ConfigurationError, LedgerUnavailable, PipelineError
 from pipeline.once import once
 
 log = structlog.get_logger(__name__)
@@ -70,7 +71,7 @@ class Database:
     """A process's connections to Postgres. They open on first use, at most `size` of them.
 
     A new one does `rehearse` before it is given to anybody. After `close`, whoever comes is raised `closed`, where that
-    is given, and PoolClosed otherwise.
+    is given, and PoolClosed otherwise; ClientForked in a child of the process that opened them.
     """
 
     def __init__(
@@ -82,15 +83,18 @@ class Database:
         rehearse: Callable[[Connection], None] | None = None,
         closed: type[PipelineError] | None = None,
     ) -> None:
-        self._conninfo = make_conninfo(url, **_without_given(CONNECTION, url))
+        self._conninfo = make_conninfo(url, **_ours(url))
         self._size = size
         self._wait = wait
         self._rehearse = rehearse
         self._closed_error = closed
         self._closed = False
+        #: The process that the pool is of.
+        self._process: int | None = None
 
     @once
     def _pool(self) -> ConnectionPool[Connection]:
+        self._process = os.getpid()
         return ConnectionPool(
             self._conninfo,
             min_size=1,
@@ -103,6 +107,11 @@ class Database:
             name="pipeline",
             open=True,
         )
+
+    @property
+    def is_the_parents(self) -> bool:
+        """Whether the process forked after the connections were opened: they, and their threads, are its parent's."""
+        return self._process not in (None, os.getpid())
 
     def _configure(self, connection: Connection) -> None:
         if self._rehearse is None:
@@ -122,6 +131,8 @@ class Database:
 
     def _open_pool(self) -> ConnectionPool[Connection]:
         if not self._closed:
+            if self.is_the_parents:
+                raise ClientForked
             return self._pool
         if self._closed_error is None:
             raise PoolClosed
@@ -176,6 +187,9 @@ class Database:
             self._pool.close()
 
 
-def _without_given(defaults: dict[str, str | int], url: str) -> dict[str, str | int]:
+def _ours(url: str) -> dict[str, str | int]:
+    """What a connection has of us: all that the URL does not say otherwise. Its `options` say several things,
+    of which the last of a name holds: they come after ours, and leave those in force that they do not name."""
     given = conninfo_to_dict(url)
-    return {name: value for name, value in defaults.items() if name not in given}
+    ours = {name: value for name, value in CONNECTION.items() if name not in given}
+    return {**ours, "options": f"{CONNECTION['options']} {given.get('options', '')}".rstrip()}
