@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import subprocess
 import threading
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 import psycopg
 import redis
 
+from pipeline.errors import PipelineError
 from stress.chaos.fault import CannotStrike, Fault, Strike
 from stress.chaos.rows import Row
 from stress.chaos.scene import POLL, Scene
@@ -19,8 +21,16 @@ from stress.chaos.schedule import schedule
 #: Seconds after which what does not run again never will.
 NEVER = 120.0
 
-#: What making a fault may raise without being at fault itself: the machine, or a server that another look would find.
-BREAKS = (OSError, subprocess.SubprocessError, psycopg.Error, redis.RedisError)
+#: What making a fault, and the look at what it left, may raise without being at fault itself: the machine, the
+#: simulator that is told its behaviour, or a server that another look would find.
+BREAKS = (
+    OSError,
+    subprocess.SubprocessError,
+    http.client.HTTPException,
+    psycopg.Error,
+    redis.RedisError,
+    PipelineError,
+)
 
 #: Seconds of load before the first fault, and after the last.
 UNHURT = 5.0
@@ -61,20 +71,26 @@ class Drive:
     def _make(self, fault: Fault) -> None:
         row = self.rows[fault.name]
         self.say(f"{fault.name} …")
-        self.scene.play(fault.level)
         try:
-            strike = fault.strike(self.scene)
+            self._strike(fault, row)
+            self._look_after(fault, row)
         except CannotStrike as why:
             row.why_not = str(why)
             self.say(f"{fault.name}: not run, {why}")
-            return
         except BREAKS as why:  # what the run has shown so far is not to be lost with it
             row.why_not, row.broke = f"it broke: {type(why).__name__}", True
             self.say(f"{fault.name}: {row.why_not}")
-            return
+
+    def _strike(self, fault: Fault, row: Row) -> None:
+        try:
+            self.scene.play(fault.level)
+            row.strikes.append(fault.strike(self.scene))
         finally:
             self.scene.play()
-        row.strikes.append(strike)
+
+    def _look_after(self, fault: Fault, row: Row) -> None:
+        """Wait until what it touched runs again, and the stack is whole."""
+        strike = row.strikes[-1]
         row.recoveries.append(recovery := self._recovery(strike))
         row.whole_again &= self.scene.settle()
         ran = "never ran again" if recovery is None else f"all run again after {recovery:.1f} s"

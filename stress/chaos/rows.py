@@ -29,8 +29,9 @@ BARS = thresholds(
 
 @dataclass
 class Row:
-    """One fault. `recoveries` has the seconds of each strike, None where what it touched never ran again; `why_not`
-    says why it was not made, and `broke` whether that was while it was being made: the run has failed."""
+    """One fault. `recoveries` has the seconds of each strike, None where what it touched never ran again, and nothing
+    for a last one whose recovery nobody saw; `why_not` says why it was not made, and `broke` whether that was while it
+    was being made or looked after: the run has failed."""
 
     fault: Fault
     strikes: list[Strike] = field(default_factory=list)

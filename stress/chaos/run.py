@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import threading
@@ -116,7 +117,7 @@ def _report(made: Run, drive: Drive) -> Report:
 
 
 def _spans(made: Run, rows: list[Row]) -> Iterator[FaultSpan]:
-    """From the strike to the recovery."""
+    """From the strike to the recovery, or to the strike's end where no recovery was seen."""
     for row in rows:
-        for strike, recovery in zip(row.strikes, row.recoveries, strict=True):
+        for strike, recovery in itertools.zip_longest(row.strikes, row.recoveries):
             yield FaultSpan(row.fault.name, strike.began - made.start, strike.ended + (recovery or 0) - made.start)

@@ -144,10 +144,16 @@ class Senders:
             sender.tell({"stop": True})
 
     def join(self, *, tick: Callable[[], None] = lambda: None, every: float = 0.25) -> None:
-        """Until all have come to the end of the load; `tick` is called meanwhile. Raises SenderLost."""
-        for sender in self._senders:
-            while not sender.await_word(every):
-                tick()
+        """Until all have come to the end of the load; `tick` is called meanwhile. Raises SenderLost, of whichever
+        sender it is and however long the others have still to send."""
+        waited_for = list(self._senders)
+        while True:
+            # the first is waited for, so that this does not spin; all others are looked at
+            ended = [one for number, one in enumerate(waited_for) if one.await_word(0 if number else every)]
+            waited_for = [one for one in waited_for if one not in ended]
+            if not waited_for:
+                return
+            tick()
 
 
 @contextmanager
