@@ -32,16 +32,20 @@ def until_signalled(main: Callable[[], int]) -> int:
         return INTERRUPTED
 
 
+#: What the first Ctrl-C of a load is answered with.
+DRAINING = "Sending nothing new, waiting for what is under way; a second Ctrl-C does not wait"
+
+
 @contextmanager
-def stopping_on_signals(say: Callable[[str], None]) -> Iterator[threading.Event]:
-    """While the block runs, the first signal sets the event; the next raises KeyboardInterrupt."""
+def stopping_on_signals(say: Callable[[str], None], what: str = DRAINING) -> Iterator[threading.Event]:
+    """While the block runs, the first signal sets the event and says `what`; the next raises KeyboardInterrupt."""
     stopping = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
         if stopping.is_set():
             _end(number, frame)
         stopping.set()
-        say("Sending nothing new, waiting for what is under way; a second Ctrl-C does not wait")
+        say(what)
 
     with _handled(stop):
         yield stopping

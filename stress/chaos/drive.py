@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ import redis
 from pipeline.errors import PipelineError
 from stress.chaos.fault import CannotStrike, Fault, Strike
 from stress.chaos.rows import Row
-from stress.chaos.scene import POLL, Scene
+from stress.chaos.scene import GIVEN_UP, POLL, Scene
 from stress.chaos.schedule import schedule
 
 #: Seconds after which what does not run again never will.
@@ -48,25 +47,26 @@ class Drive:
 
     def __post_init__(self) -> None:
         self.rows = {fault.name: Row(fault) for fault in self.faults}
-        self._giving_up = threading.Event()
 
     def run(self) -> None:
-        """Until each has struck once, or could not, and the time is over."""
-        began = time.monotonic()
+        """Until each has struck once, or could not, and the time is over; or until the run is given up."""
+        began, giving_up = time.monotonic(), self.scene.giving_up
         self.scene.play()
-        self._giving_up.wait(UNHURT)
+        giving_up.wait(UNHURT)
         for number, (fault, pause) in enumerate(schedule(self.faults, self.scene.random)):
             over = time.monotonic() - began >= self.seconds or all(row.why_not for row in self.rows.values())
-            if self._giving_up.is_set() or (over and number >= len(self.faults)):
+            if giving_up.is_set() or (over and number >= len(self.faults)):
                 break
-            if not self.rows[fault.name].why_not:
-                self._giving_up.wait(pause)
+            if not self.rows[fault.name].why_not and not giving_up.wait(pause):
                 self._make(fault)
-        self._giving_up.wait(UNHURT)
+        for row in self.rows.values():
+            if not row.strikes:
+                row.why_not = row.why_not or GIVEN_UP
+        giving_up.wait(UNHURT)
 
     def give_up(self) -> None:
-        """Start no further fault."""
-        self._giving_up.set()
+        """Start no further fault, undo the one under way, and wait for no recovery."""
+        self.scene.giving_up.set()
 
     def _make(self, fault: Fault) -> None:
         row = self.rows[fault.name]
@@ -89,17 +89,24 @@ class Drive:
             self.scene.play()
 
     def _look_after(self, fault: Fault, row: Row) -> None:
-        """Wait until what it touched runs again, and the stack is whole."""
-        strike = row.strikes[-1]
-        row.recoveries.append(recovery := self._recovery(strike))
-        row.whole_again &= self.scene.settle()
+        """Wait until what it touched runs again, and the stack is whole. Where the run is given up first, neither was
+        seen, and neither is held against the fault."""
+        strike, giving_up = row.strikes[-1], self.scene.giving_up
+        recovery = self._recovery(strike)
+        if recovery is None and giving_up.is_set():
+            self.say(f"{fault.name}: {len(strike.touched)} requests touched, {GIVEN_UP} before they ran again")
+            return
+        row.recoveries.append(recovery)
+        row.whole_again &= self.scene.settle() or giving_up.is_set()
         ran = "never ran again" if recovery is None else f"all run again after {recovery:.1f} s"
         self.say(f"{fault.name}: {len(strike.touched)} requests touched, {ran}")
 
     def _recovery(self, strike: Strike) -> float | None:
-        """Seconds from the fault's end until all that it touched runs again or has ended."""
+        """Seconds from the fault's end until all that it touched runs again or has ended; None where it never does, or
+        the run is given up first."""
         while (now := time.monotonic()) < strike.ended + NEVER:
             if self.scene.ledger.waiting(strike) == 0:
                 return now - strike.ended
-            time.sleep(POLL)
+            if self.scene.giving_up.wait(POLL):
+                break
         return None

@@ -23,7 +23,7 @@ Example: python -m stress.chaos --faults broker,worker_killed_full --report chao
 Example: python -m stress.chaos --list
 """
 
-EPILOGUE = "Exit codes: 0 all held, 1 something did not, 2 wrong arguments."
+EPILOGUE = "Exit codes: 0 all held, 1 something did not, 2 wrong arguments, 130 after a second Ctrl-C."
 
 #: Settings of the pipeline under chaos that are not the defaults; leases are. Calls that hang are given up sooner, a
 #: breaker tries again sooner, and sessions are long enough to be archived within minutes.

@@ -25,6 +25,7 @@ from stress.chaos.rows import Row, fate, grids, judge
 from stress.chaos.scene import Scene
 from stress.chaos.volume import Volume, volumes
 from stress.conclude import conclude
+from stress.interrupting import stopping_on_signals
 from stress.load.senders import Senders
 from stress.plan import Open, Stage
 from stress.report.figures import FaultSpan, Report
@@ -32,19 +33,23 @@ from stress.run import Run
 from stress.screen import Screen, screen_for
 from stress.target import Target, of_stack
 
+#: What the first Ctrl-C is answered with.
+GIVING_UP = "No further fault; waiting for what is under way, then the report; a second Ctrl-C does not wait"
+
 
 def run(asked: Chaos) -> Report:
-    """Do as asked. Raises PipelineError where the stack does not start."""
+    """Do as asked, or until the first Ctrl-C. Raises PipelineError where the stack does not start."""
     with (
         screen_for(asked.plan, quiet=asked.quiet) as screen,
         _stack(asked, screen) as (target, mounted, why_none),
     ):
         database = Database(target.settings.database, size=3)
         try:
-            made = Run(asked.plan, target, database)
-            scene = Scene(target, Ledger(database, made.name), Random(asked.seed), asked.seed, mounted, why_none)
-            drive = Drive(scene, asked.faults, asked.seconds, screen.say)
-            _go(made, drive, screen)
+            with stopping_on_signals(screen.say, GIVING_UP) as stopping:
+                made = Run(asked.plan, target, database, stopping=stopping)
+                scene = Scene(target, Ledger(database, made.name), Random(asked.seed), asked.seed, mounted, why_none)
+                drive = Drive(scene, asked.faults, asked.seconds, screen.say)
+                _go(made, drive, screen)
             screen.say("Reading the ledger, checking the invariants")
             return _report(made, drive)
         finally:
@@ -71,7 +76,7 @@ def _stack(asked: Chaos, screen: Screen) -> Iterator[tuple[Target, dict[str, Vol
 
 
 def _go(made: Run, drive: Drive, screen: Screen) -> None:
-    """The load, until the faults are through. Raises SenderLost, or what the drive raised."""
+    """The load, until the faults are through or the run is stopped. Raises SenderLost, or what the drive raised."""
     raised: list[BaseException] = []
 
     def strike(sending: Senders) -> None:
@@ -82,11 +87,17 @@ def _go(made: Run, drive: Drive, screen: Screen) -> None:
         finally:
             sending.stop()
 
+    def tick(run: Run) -> None:
+        screen.show(run)
+        if run.stopping.is_set():
+            drive.give_up()
+
     with made.watched() as sending:
-        striking = threading.Thread(target=strike, args=(sending,), name="chaos")
+        # who does not wait for its end is not to be kept by it: the stack, with all that was hurt in it, goes
+        striking = threading.Thread(target=strike, args=(sending,), name="chaos", daemon=True)
         striking.start()
         try:
-            made.send(sending, screen.show)
+            made.send(sending, tick)
         finally:
             drive.give_up()
             striking.join()

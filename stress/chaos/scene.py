@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -34,11 +35,14 @@ POLL = 0.1
 #: Waiting requests with which the load is no longer behind.
 CAUGHT_UP = 10
 
+#: Why a fault was not made, or not to its end.
+GIVEN_UP = "the run was given up"
+
 
 @dataclass(frozen=True)
 class Scene:
     """What a fault is given. `volumes` are the stack's folders that are file systems of their own, by their name;
-    `why_no_volumes` says why there are none."""
+    `why_no_volumes` says why there are none. Once `giving_up` is set, nothing is waited for any more."""
 
     target: Target
     ledger: Ledger
@@ -46,6 +50,7 @@ class Scene:
     seed: int
     volumes: Mapping[str, Volume]
     why_no_volumes: str = ""
+    giving_up: threading.Event = field(default_factory=threading.Event)
 
     @property
     def stack(self) -> LocalStack:
@@ -76,11 +81,17 @@ class Scene:
         """Have the provider behave so from its next call on."""
         self.target.play(level.behaviour(self.seed, **more))
 
+    def hold(self, seconds: float) -> None:
+        """Let what was done last so long. Raises CannotStrike as soon as the run is given up."""
+        if self.giving_up.wait(seconds):
+            raise CannotStrike(GIVEN_UP)
+
     def enough(self, look: Callable[[], Touched], least: float = WANTED, most: float = math.inf) -> Touched:
-        """What would be touched, as soon as that many requests would; whatever there is when patience ends."""
+        """What would be touched, as soon as that many requests would; whatever there is when patience ends. Raises
+        CannotStrike where the run is given up first."""
         end = time.monotonic() + PATIENCE
         while not least <= len(found := look()) <= most and time.monotonic() < end:
-            time.sleep(POLL)
+            self.hold(POLL)
         return found
 
     def at_level(self, look: Callable[[], Touched], least: float, most: float = math.inf) -> Touched:
@@ -109,8 +120,9 @@ class Scene:
         return ready and len(self.ledger.at_broker()) <= CAUGHT_UP
 
     def settle(self) -> bool:
-        """Wait for that. Returns whether it came true."""
+        """Wait for that. Returns whether it came true, by the last look where the run is given up first."""
         end = time.monotonic() + PATIENCE
         while not (whole := self.is_whole()) and time.monotonic() < end:
-            time.sleep(0.5)
+            if self.giving_up.wait(0.5):
+                break
         return whole

@@ -50,9 +50,11 @@ def freeze(scene: Scene) -> Strike:
     """SIGSTOP the broker for 10 s, its connections open. Touched: what lay in it."""
     touched = scene.enough(scene.ledger.at_broker)
     began = time.monotonic()
-    scene.broker.freeze()
-    time.sleep(FROZEN)
-    scene.broker.thaw()
+    try:
+        scene.broker.freeze()
+        scene.hold(FROZEN)
+    finally:
+        scene.broker.thaw()
     return Strike.since(began, touched)
 
 
@@ -65,5 +67,5 @@ def reset_connections(scene: Scene) -> Strike:
         with scene.redis() as client:
             client.client_kill_filter(_type="pubsub", skipme=True)
             client.client_kill_filter(_type="normal", skipme=True)
-        time.sleep(APART)
+        scene.hold(APART)
     return Strike.since(began, touched)

@@ -39,9 +39,11 @@ def freeze(scene: Scene) -> Strike:
     """SIGSTOP Postgres for longer than a lease. Touched: all that is unfinished."""
     touched = scene.enough(scene.ledger.unfinished)
     began = time.monotonic()
-    scene.postgres.freeze()
-    time.sleep(scene.settings.lease * PAST)
-    scene.postgres.thaw()
+    try:
+        scene.postgres.freeze()
+        scene.hold(scene.settings.lease * PAST)
+    finally:
+        scene.postgres.thaw()
     return Strike.since(began, touched)
 
 
@@ -53,7 +55,7 @@ def cut_connections(scene: Scene) -> Strike:
     for _ in range(CUTS):
         with psycopg.connect(scene.postgres.url, autocommit=True) as connection:
             connection.execute(CUT, [[connection.info.backend_pid]])
-        time.sleep(APART)
+        scene.hold(APART)
     return Strike.since(began, touched)
 
 
@@ -65,7 +67,7 @@ def take_no_writes(scene: Scene) -> Strike:
     began = time.monotonic()
     try:
         _let_write(scene.postgres.url, may=False)
-        time.sleep(READ_ONLY)
+        scene.hold(READ_ONLY)
     finally:
         _let_write(scene.postgres.url, may=True)  # who is connected still cannot, and has to find out
     return Strike.since(began, touched)
@@ -81,7 +83,7 @@ def exhaust(scene: Scene) -> Strike:
         while time.monotonic() < began + EXHAUSTED:
             swarm[0].execute(CUT, [[connection.info.backend_pid for connection in swarm]])
             _take_all(swarm, scene.postgres.url)
-            time.sleep(0.2)
+            scene.hold(0.2)
     finally:
         for connection in swarm:
             connection.close()

@@ -27,9 +27,11 @@ def _storm(kind: str) -> Callable[[Scene], Strike]:
     def strike(scene: Scene) -> Strike:
         since = scene.ledger.now()
         began = time.monotonic()
-        scene.play(rates=[{"kind": kind, "rate": 1.0}])
-        time.sleep(STORM)
-        scene.play()
+        try:
+            scene.play(rates=[{"kind": kind, "rate": 1.0}])
+            scene.hold(STORM)
+        finally:
+            scene.play()
         ended = time.monotonic()
         return Strike(scene.ledger.begun_since(since), began, ended, anew=True)
 

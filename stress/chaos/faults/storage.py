@@ -53,9 +53,9 @@ def _for_a_while(
 ) -> Strike:
     touched = scene.enough(look)
     began = time.monotonic()
-    hurt()
     try:
-        time.sleep(seconds)
+        hurt()
+        scene.hold(seconds)
     finally:
         heal()
     return Strike.since(began, touched)

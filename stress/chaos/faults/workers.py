@@ -51,9 +51,11 @@ def freeze(scene: Scene) -> Strike:
     victim = scene.any_worker()
     touched = scene.enough(lambda: scene.ledger.run_by([victim.pid]), least=LEAST)
     began = time.monotonic()
-    victim.freeze()
-    time.sleep(scene.settings.lease * PAST)
-    victim.thaw()
+    try:
+        victim.freeze()
+        scene.hold(scene.settings.lease * PAST)
+    finally:
+        victim.thaw()
     return Strike.since(began, touched)
 
 
@@ -77,7 +79,7 @@ def two_beats(scene: Scene) -> Strike:
     began = time.monotonic()
     second.start()
     try:
-        time.sleep(TWO_BEATS)
+        scene.hold(TWO_BEATS)
     finally:
         second.kill()
     return Strike.since(began, touched)

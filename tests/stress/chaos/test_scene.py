@@ -62,6 +62,20 @@ def test_a_worker_that_is_never_at_the_level_is_not_killed_and_the_reason_is_tol
     assert not worker.killed
 
 
+def test_what_is_waited_for_is_waited_for_no_more_once_the_run_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene_module, "PATIENCE", 3600)
+    worker = Worker(5)
+    scene = scene_of(worker)
+    scene.giving_up.set()
+    with pytest.raises(CannotStrike, match="the run was given up"):
+        scene.enough(lambda: worker.run_by(iter([1])))
+    with pytest.raises(CannotStrike, match="the run was given up"):
+        scene.hold(3600)
+    hurt = SimpleNamespace(is_ready=lambda: False)
+    monkeypatch.setattr(scene.stack, "programs", [hurt], raising=False)
+    assert not scene.settle()
+
+
 @pytest.mark.parametrize(("name", "runs"), [("worker_killed_full", 44), ("worker_killed_half", 36)])
 def test_it_is_killed_once_it_is_there(name: str, runs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scene_module, "PATIENCE", 30)
