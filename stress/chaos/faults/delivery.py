@@ -6,7 +6,10 @@ import json
 import time
 from typing import cast
 
-from stress.chaos.fault import FULL, Strike, fault
+import redis
+
+from pipeline.transport.wire import UnreadableMessageError, decode
+from stress.chaos.fault import FULL, CannotStrike, Strike, Touched, fault
 from stress.chaos.scene import Scene
 
 QUEUES = ("urgent", "normal", "batch")
@@ -44,18 +47,37 @@ GARBAGE = (
 @fault("delivered_twice", FULL)
 def deliver_twice(scene: Scene) -> Strike:
     """Put a second copy of each waiting message into its queue, right behind it or behind all, five times within
-    some seconds. Touched: what is published and does not run."""
-    touched = scene.enough(scene.ledger.at_broker)
+    some seconds. Touched: all that is unfinished and of whose message a copy was put there."""
+    scene.enough(scene.ledger.at_broker)
+    touched: Touched = {}
     began = time.monotonic()
     for number in range(ROUNDS):
+        unfinished = scene.ledger.unfinished()
         with scene.redis() as client:
-            for queue in QUEUES:
-                if entries := cast("list[bytes]", client.lrange(queue, 0, -1)):
-                    push = client.rpush if number % 2 else client.lpush
-                    push(queue, *entries)
-        time.sleep(APART)
-        touched = {**scene.ledger.at_broker(), **touched}
+            copied = {id_ for queue in QUEUES for id_ in _copy(client, queue, first=bool(number % 2))}
+        touched = {**{id_: fence for id_, fence in unfinished.items() if id_ in copied}, **touched}
+        scene.hold(APART)
+    if not touched:
+        raise CannotStrike("no message of an unfinished request lay in a queue, to be copied")
     return Strike.since(began, touched)
+
+
+def _copy(client: redis.Redis, queue: str, *, first: bool) -> set[str]:
+    """Put a copy of each message before all others of the queue, or behind them. Returns the requests' ids."""
+    entries = cast("list[bytes]", client.lrange(queue, 0, -1))
+    if entries:
+        push = client.rpush if first else client.lpush  # who takes one takes it from the right
+        push(queue, *entries)
+    return {id_ for id_ in map(_request_of, entries) if id_}
+
+
+def _request_of(entry: bytes) -> str:
+    """The id of the request that a message is about; nothing where it is no message."""
+    try:
+        id_ = decode(entry)["headers"].get("id")
+    except UnreadableMessageError:
+        return ""
+    return str(id_).partition(".")[0]  # what was published again has its number behind the id
 
 
 @fault("garbage", FULL)
@@ -69,5 +91,5 @@ def garbage(scene: Scene) -> Strike:
             for queue in QUEUES:
                 client.rpush(queue, *scene.random.choices(GARBAGE, k=PIECES))
                 client.lpush(queue, *scene.random.choices(GARBAGE, k=PIECES))
-        time.sleep(APART)
+        scene.hold(APART)
     return Strike.since(began, touched)
