@@ -25,6 +25,16 @@ AT_BROKER = f"{UNFINISHED} AND head AND published_at IS NOT NULL AND status <> '
 #: Those of which an attempt began since then, ended or not.
 BEGUN_SINCE = f"SELECT id::text, fence FROM requests WHERE {OURS} AND claimed_at >= %(since)s"  # noqa: S608 - a constant
 
+#: Archives that were begun since then, and of which cold storage took no object; and those that are not done after a
+#: second, for which it takes a moment.
+REFUSED = """
+    SELECT count(*) FROM archives WHERE status = 'pending' AND archived_at >= %(since)s AND error <> 'SessionBusy'
+"""
+HELD_UP = """
+    SELECT count(*) FROM archives WHERE status = 'pending' AND error IS NULL
+        AND archived_at BETWEEN %(since)s AND now() - interval '1 second'
+"""
+
 #: Of what was touched, what neither has ended nor runs again, on a worker that lives.
 WAITING = """
     SELECT r.id::text FROM unnest(%(ids)s::uuid[], %(fences)s::bigint[]) AS touched (id, fence)
@@ -60,6 +70,14 @@ class Ledger:
         """By the ledger's clock."""
         moment: datetime = self._rows("SELECT now()")[0][0]
         return moment
+
+    def refused_since(self, moment: datetime) -> int:
+        """Archives of which writing failed."""
+        return int(self._rows(REFUSED, since=moment)[0][0])
+
+    def held_up_since(self, moment: datetime) -> int:
+        """Archives whose writers wait."""
+        return int(self._rows(HELD_UP, since=moment)[0][0])
 
     def statuses(self) -> dict[str, str]:
         return dict(self._rows(STATUSES))

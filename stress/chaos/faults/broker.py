@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import shutil
 import time
+from pathlib import Path
 
-from stress.chaos.fault import FULL, Strike, fault
+from stress.chaos.fault import FULL, CannotStrike, Strike, fault
 from stress.chaos.scene import Scene
 
 #: Seconds for which it stands still.
@@ -31,8 +32,19 @@ def lose_data(scene: Scene) -> Strike:
     touched = scene.enough(scene.ledger.at_broker)
     began = time.monotonic()
     scene.broker.kill()
-    shutil.rmtree(scene.broker.data, ignore_errors=True)
+    _remove_all(scene.broker.data)
+    if scene.broker.alive or any(scene.broker.data.iterdir()):
+        raise CannotStrike("the broker came back before its data were removed")
     return Strike.at(began, touched)
+
+
+def _remove_all(folder: Path) -> None:
+    """What is in it; the folder itself may be a file system's root. Raises OSError."""
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 @fault("broker_emptied", FULL)

@@ -6,11 +6,12 @@ import signal
 import sys
 import time
 
+from pipeline import beat
 from pipeline.local import process
 from pipeline.local.process import Launch
 from pipeline.local.program import Program
-from stress.chaos.fault import FULL, HALF, LEAST, WANTED, Strike, Touched, fault
-from stress.chaos.scene import Scene
+from stress.chaos.fault import FULL, HALF, LEAST, WANTED, CannotStrike, Strike, Touched, fault
+from stress.chaos.scene import GIVEN_UP, Scene
 
 #: A worker is full from this share of its slots on, and half full up to the other.
 NEARLY_ALL, HALF_AT_MOST = 0.9, 0.75
@@ -20,6 +21,9 @@ PAST = 1.5
 
 #: Seconds for which two beats tick.
 TWO_BEATS = 10.0
+
+#: Seconds for the second one to beat for the first time.
+FIRST_BEAT = 60.0
 
 
 @fault("worker_killed_full", FULL)
@@ -70,19 +74,30 @@ def kill_beat(scene: Scene) -> Strike:
 
 @fault("two_beats", HALF)
 def two_beats(scene: Scene) -> Strike:
-    """Run a second beat beside the first. Touched: all that is unfinished."""
+    """Run a second beat beside the first, for 10 s from its first beat on. Touched: all that is unfinished."""
     folder = scene.stack.data
     command = [sys.executable, "-m", "celery", "-A", "pipeline", "beat", "--pidfile="]
     command += ["-s", str(folder / "second-beat-schedule")]
     second = Program("second beat", Launch(command, folder / "logs" / "second-beat.log", scene.target.environment))
-    touched = scene.enough(scene.ledger.unfinished)
-    began = time.monotonic()
-    second.start()
     try:
+        second.launch()
+        if not process.wait_until(lambda: _beats(scene, second) > 0, FIRST_BEAT, unless=scene.giving_up):
+            raise CannotStrike(GIVEN_UP if scene.giving_up.is_set() else f"no second beat within {FIRST_BEAT:g} s")
+        first_beat, touched = _beats(scene, second), scene.enough(scene.ledger.unfinished)
+        began = time.monotonic()
         scene.hold(TWO_BEATS)
+        if not second.alive or _beats(scene, second) <= first_beat:
+            raise CannotStrike(f"the second beat did not go on for {TWO_BEATS:g} s")
     finally:
         second.kill()
     return Strike.since(began, touched)
+
+
+def _beats(scene: Scene, second: Program) -> float:
+    """When it last sent something, in seconds of its clock; 0 before it has."""
+    with scene.redis() as client:
+        seen = beat.last_seen(client)
+    return max((when for name, when in seen.items() if name.endswith(f":{second.pid}")), default=0.0)
 
 
 def _kill(scene: Scene, *, least: float, most: float = float("inf")) -> Strike:

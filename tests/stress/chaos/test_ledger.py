@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from datetime import timedelta
 
 from pipeline.schemas import Status
+from pipeline.store import archives
+from pipeline.store.archives import Rules
 from pipeline.store.database import Database
 from stress.chaos.fault import Strike, Touched
 from stress.chaos.ledger import Ledger
@@ -72,6 +76,24 @@ def test_a_storm_touches_what_began_meanwhile_though_it_has_ended_and_nothing_th
     ended = desk.running(user="run-2")
     desk.end(answered(ended))
     assert ledger.begun_since(since).keys() == {str(ended.id)}
+
+
+def test_what_cold_storage_refused_and_whose_writers_wait_is_told_apart(desk: Desk, store: Database, sql: Sql) -> None:
+    desk.converse(2, user="run-1", conversation="refused")
+    desk.converse(2, user="run-1", conversation="held up")
+    desk.converse(2, user="run-1", conversation="only just begun")
+    ledger, now = Ledger(store, "run"), Ledger(store, "run").now()
+    sessions = [row[0] for row in sql.execute("SELECT id FROM sessions ORDER BY id")]
+    begun = [now - timedelta(seconds=5), now - timedelta(seconds=5), now]
+    found = [replace(one, archived_at=at) for one, at in zip(archives.candidates(store, sessions), begun, strict=True)]
+    rules = Rules(most_hot=1, threshold=1, window=1, age=3600, idle=3600)
+    refused, *_ = archives.take(store, [(one, f"object {one.session_id}") for one in found], rules, whole=True)
+    archives.failed(store, refused.id, "OSError")
+    earlier = now - timedelta(seconds=9)
+    assert (ledger.refused_since(earlier), ledger.held_up_since(earlier)) == (1, 1)
+    assert (ledger.refused_since(now), ledger.held_up_since(now)) == (0, 0)
+    archives.failed(store, refused.id, "SessionBusy")
+    assert ledger.refused_since(earlier) == 0, "that was no fault of storage"
 
 
 def test_while_postgres_is_away_nobody_knows_who_waits() -> None:
