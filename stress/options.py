@@ -107,13 +107,39 @@ def parse(given: list[str] | None, prog: str) -> tuple[Plan, argparse.Namespace]
     _of_system(parser)
     _of_results(parser)
     options = parser.parse_args(given)
-    for path in (options.output, options.report):
-        if path and not path.absolute().parent.is_dir():
-            parser.error(f"{path}: there is no folder {path.absolute().parent}")  # now, not when the run is over
+    refuse_unwritable(parser, options)
     try:
         return plan_of(options), options
     except ValueError as wrong:
         parser.error(str(wrong))
+
+
+def refuse_unwritable(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Exit with 2 where --output or --report cannot be written: now, not when the run is over."""
+    for name in ("output", "report"):
+        path: Path | None = getattr(options, name)
+        if path is None:
+            continue
+        folder = path.absolute().parent
+        if not folder.is_dir():
+            parser.error(f"--{name} {path}: there is no folder {folder}; make it, or name another")
+        if path.is_dir():
+            parser.error(f"--{name} {path}: is a folder; name a file in it")
+        why = _why_unwritable(path)
+        if why:
+            parser.error(f"--{name} {path}: cannot be written ({why}); name a file that can")
+
+
+def _why_unwritable(path: Path) -> str:
+    """What the system says to writing it; nothing where it can be. What it holds is kept until there is a result."""
+    existed = path.exists()
+    try:
+        path.open("ab").close()
+    except OSError as fault:
+        return fault.strerror or type(fault).__name__
+    if not existed:
+        path.unlink()
+    return ""
 
 
 def _of_load(parser: argparse.ArgumentParser) -> None:

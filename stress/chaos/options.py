@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from stress.chaos import faults as _declared  # noqa: F401 - which declares them
 from stress.chaos.fault import FAULTS, Fault
 from stress.chaos.schedule import chosen
-from stress.options import setting
+from stress.options import refuse_unwritable, setting
 from stress.plan import Open, Plan, Profile, Stage
 
 DESCRIPTION = """\
@@ -34,6 +35,9 @@ SETTINGS = {
     "ARCHIVE_THRESHOLD": "20",
     "SWEEP_INTERVAL": "5",
 }
+
+#: The least that an option's number may be.
+LEAST = {"minutes": 0, **dict.fromkeys(("rate", "users", "slots", "workers"), 1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +66,11 @@ def parse(given: list[str] | None, prog: str) -> Chaos | None:
         changed = dict(map(setting, options.set))
     except ValueError as wrong:
         parser.error(str(wrong))
-    for name in ("rate", "users", "slots", "workers"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name}: {getattr(options, name)} is less than 1")
+    for name, least in LEAST.items():
+        number = getattr(options, name)
+        if not least <= number < math.inf:
+            parser.error(f"--{name}: {number} is no number of at least {least}")
+    refuse_unwritable(parser, options)
     seconds = options.minutes * 60
     plan = Plan(
         f"chaos, seed {options.seed}",

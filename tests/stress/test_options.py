@@ -88,7 +88,8 @@ def test_settings_of_the_stack_are_named_as_in_the_environment() -> None:
         (("--broker-url", "amqp://localhost"), "--broker-url: scheme 'amqp' is not one of redis://"),
         (("--no-wait", "--duration", "9"), "--no-wait"),
         (("--scenario", "eleven"), "eleven"),
-        (("--output", "/nowhere/at/all.json"), "there is no folder /nowhere/at"),
+        (("--output", "/nowhere/at/all.json"), "--output /nowhere/at/all.json: there is no folder /nowhere/at"),
+        (("--report", "/"), "--report /: is a folder"),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_its_name(
