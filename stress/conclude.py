@@ -82,7 +82,7 @@ def judge(report: Report, required: Iterable[Threshold]) -> list[Verdict]:
 def _why_not(report: Report, figure: str) -> str:
     """What kept that figure from being measured, where it is known."""
     replaced = report.memory is not None and report.memory.replaced
-    return REPLACED if replaced and figure.startswith("memory_") else ""
+    return REPLACED if replaced and (figure.startswith("memory_") or figure == "breaker_trips") else ""
 
 
 def _report(run: Run, known: Evidence, found: integrity.Integrity, broken: list[str]) -> Report:
@@ -114,7 +114,7 @@ def _report(run: Run, known: Evidence, found: integrity.Integrity, broken: list[
         memory=_memory(run),
         cpu={part: _spent(run.cpu.series, part) for part in run.cpu.series.values},
         producer=_producer(run, duration),
-        breaker_trips=_grown(run.trips),
+        breaker_trips=None if run.sizes.replaced else _grown(run.trips),
         rate_limit_hits=_rate_limited(run),
         integrity=found,
         invariants=broken,
@@ -179,8 +179,7 @@ def _memory(run: Run) -> Memory | None:
     seen = run.memory.series.seen("memory")
     if not seen:
         return None
-    # a chaos run kills workers itself
-    replaced = run.sizes.replaced and not run.faults
+    replaced = run.sizes.replaced
     marks = run.batch_memory
     whole = [mark for mark in marks if mark is not None]
     batches = [after - before for before, after in itertools.pairwise(whole)]
@@ -195,11 +194,9 @@ def _memory(run: Run) -> Memory | None:
 
 
 def _spent(series: Series, part: str) -> float | None:
-    """Seconds, as the sum of what was added from look to look: a process that was replaced begins at 0 again."""
+    """Seconds between the first look and the last."""
     seen = [value for _, value in series.seen(part)]
-    if len(seen) < 2:
-        return None
-    return sum(after - before if after >= before else after for before, after in itertools.pairwise(seen))
+    return seen[-1] - seen[0] if len(seen) > 1 else None
 
 
 def _producer(run: Run, duration: float) -> Producer:
@@ -223,7 +220,8 @@ def _cure(run: Run, lag: Spread, cpu: float | None) -> str:
 
 
 def _grown(counts: tuple[float | None, float | None]) -> float | None:
-    """None also where it shrank: a process was replaced, and took with it what it had counted."""
+    """None also where it shrank: a process that is not seen from here was replaced, and took with it what it had
+    counted. One that was killed has left it to nobody."""
     before, after = counts
     return after - before if before is not None and after is not None and after >= before else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import psutil
 
@@ -58,9 +59,30 @@ class Memory:
         return found
 
 
-def cpu(parts: Mapping[str, Roots]) -> Look:
-    """CPU seconds that each part has used so far."""
-    return {part: _of(roots, cpu_seconds) for part, roots in parts.items()}
+class Spent:
+    """Looks at the processor time, in seconds, that each part has used since it was first seen.
+
+    It is added up for each of a part's processes, with all below it, by itself: the time of one that ends goes with it,
+    and that of its replacement begins at 0. What a process used after the last look that found it is not known.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, dict[psutil.Process, float]] = {}
+        self._spent: dict[str, float] = {}
+
+    def look(self, parts: Mapping[str, Roots]) -> Look:
+        return {part: _of(roots, partial(self._add, part)) for part, roots in parts.items()}
+
+    def _add(self, part: str, roots: Sequence[psutil.Process]) -> float:
+        now = {root: cpu_seconds([root]) for root in roots}
+        first = part not in self._known
+        known = self._known.setdefault(part, {})
+        for root, seconds in now.items():
+            # less than before: something below it ended whose time nobody took over
+            more = seconds if root not in known else max(0.0, seconds - known[root])
+            self._spent[part] = self._spent.get(part, 0.0) + (0.0 if first else more)
+        known.update(now)
+        return self._spent[part]
 
 
 def _of(roots: Roots, measure: Callable[[Sequence[psutil.Process]], float]) -> float | None:

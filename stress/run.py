@@ -66,7 +66,8 @@ class Run:
         self.queue = Probe("queue", lambda: looks.depth(self.database), every)
         self.sizes = looks.Memory(self.target.workers)
         self.memory = Probe("memory", self.sizes, every)
-        self.cpu = Probe("cpu", lambda: looks.cpu(self._parts()), CPU_EVERY)
+        spent = looks.Spent()
+        self.cpu = Probe("cpu", lambda: spent.look(self._parts()), CPU_EVERY)
         self._producers: Sequence[psutil.Process] = ()
         self._stopped = False
 

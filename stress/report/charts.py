@@ -51,8 +51,8 @@ def _rates(times: Column, seconds: Column) -> list[float | None]:
 
 
 def _rate(before: tuple[float | None, ...], after: tuple[float | None, ...]) -> float | None:
-    """None where a look failed, or a process was replaced and counts from 0 again."""
+    """None where a look failed."""
     (start, used), (end, more) = before, after
-    if start is None or end is None or used is None or more is None or more < used or end - start < 0.1:
+    if start is None or end is None or used is None or more is None or end - start < 0.1:
         return None
     return (more - used) / (end - start)

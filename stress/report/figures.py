@@ -20,7 +20,7 @@ VERSION = 1
 #: What growth of memory by the first batch counts as at least: below it is noise, and a ratio to it means nothing.
 LEAST_GROWTH = 2e6
 
-#: Why growth of memory was not measured.
+#: Why growth of memory, and what workers count, was not measured.
 REPLACED = "a worker was replaced"
 
 

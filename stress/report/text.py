@@ -93,7 +93,7 @@ def facts(report: Report) -> Iterator[tuple[str, str]]:
     yield "memory", _memory(report)
     yield "cpu", _cpu(report)
     yield "producer", _producer(report)
-    yield "breaker trips", _count(report.breaker_trips)
+    yield "breaker trips", _trips(report)
     yield "rate-limit hits", _count(report.rate_limit_hits)
 
 
@@ -189,6 +189,12 @@ def _producer(report: Report) -> str:
     cpu = "processor time not measured" if made.cpu is None else f"{made.cpu:.0%} of a core at the busiest"
     late = "" if made.lag is None else f"; sent {duration(made.lag.mean)} late on average"
     return f"{made.processes} process(es), {cpu}{late}; {'WAS THE LIMIT' if made.limit else 'was not the limit'}"
+
+
+def _trips(report: Report) -> str:
+    if report.breaker_trips is None and report.memory and report.memory.replaced:
+        return f"not measured: {REPLACED}"
+    return _count(report.breaker_trips)
 
 
 def _count(value: float | None) -> str:

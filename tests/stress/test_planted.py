@@ -164,19 +164,23 @@ def test_it_is_found_that_several_callers_were_given_one_request(copy: Run) -> N
     assert broken(conclude(copy)) == {"repeated"}
 
 
-def test_growth_of_memory_is_not_measured_where_a_worker_was_replaced_but_by_the_runs_own_faults(copy: Run) -> None:
-    copy.plan = replace(copy.plan, thresholds=thresholds("memory_growth < 500 MB", "memory_acceleration < 2"))
+def test_neither_growth_of_memory_nor_trips_are_measured_where_a_worker_was_replaced_by_whomever(copy: Run) -> None:
+    required = thresholds("memory_growth < 500 MB", "memory_acceleration < 2", "breaker_trips = 0")
+    copy.plan = replace(copy.plan, thresholds=required)
     copy.batch_memory = [1e8, 1e8, 1e8]
+    copy.trips = (0.0, 0.0)
     assert conclude(copy).passed
     copy.sizes = copy_of(copy.sizes)
     copy.sizes.replaced = True
-    report = conclude(copy)
-    assert broken(report) == {"memory_growth", "memory_acceleration"}
-    said = " ".join(text(report).split())
-    assert "FAIL memory_growth < 500 MB not measured: a worker was replaced" in said
-    assert "growth not measured: a worker was replaced" in said
-    copy.faults = [FaultSpan("worker_killed_full", 0.0, 1.0)]
-    assert conclude(copy).passed
+    for faults in ([], [FaultSpan("worker_killed_full", 0.0, 1.0)]):
+        copy.faults = faults
+        report = conclude(copy)
+        assert broken(report) == {"memory_growth", "memory_acceleration", "breaker_trips"}
+        said = " ".join(text(report).split())
+        assert "FAIL memory_growth < 500 MB not measured: a worker was replaced" in said
+        assert "growth not measured: a worker was replaced" in said
+        assert "FAIL breaker_trips = 0 not measured: a worker was replaced" in said
+        assert "breaker trips not measured: a worker was replaced" in said
 
 
 def test_a_stall_that_callers_wait_out_is_found_and_fills_the_corrected_percentiles(target: Target) -> None:
