@@ -121,6 +121,7 @@ def _report(run: Run, known: Evidence, found: integrity.Integrity, broken: list[
         series=series(run),
         faults=run.faults,
         grids=run.grids,
+        more=run.more,
     )
 
 

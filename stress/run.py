@@ -43,7 +43,8 @@ class Run:
     """A run while it goes on, and what it has measured when it is over. Moments are of the monotonic clock.
 
     Once `stopping` is set, nothing new is sent; what is under way is waited for, and the run ends.
-    A run with faults adds its `faults` (in seconds since `start`) and `grids`, which the report shows.
+    A run with faults adds its `faults` (in seconds since `start`) and `grids`, which the report shows, and `more`
+    figures, by which it is compared.
     """
 
     plan: Plan
@@ -58,6 +59,7 @@ class Run:
     trips: tuple[float | None, float | None] = (None, None)
     faults: list[FaultSpan] = field(default_factory=list)
     grids: list[Grid] = field(default_factory=list)
+    more: dict[str, float | None] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:

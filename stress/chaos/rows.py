@@ -112,25 +112,45 @@ def _line(each: Fate) -> tuple[str | float | None, ...]:
 
 
 def judge(fates: Sequence[Fate], bars: Sequence[Threshold] = BARS, *, broke: int = 0) -> list[Verdict]:
-    """Each bar against the worst of the rows. So many faults `broke` while they were being made."""
-    measured = figures(fates)
-    if fates or broke:
-        measured["broke"] = broke
-    return [bar.judge(measured) for bar in bars]
+    """Each bar against the worst of the rows. So many faults `broke` while they were being made. How many were answered
+    is not judged where it is asked of none of the faults that were made."""
+    measured = figures(fates, broke=broke)
+    asked = not fates or any(not each.fault.spared for each in fates)
+    return [bar.judge(measured) for bar in bars if asked or bar.figure != "least_succeeded"]
 
 
-def figures(fates: Sequence[Fate]) -> dict[str, float | None]:
+def figures(fates: Sequence[Fate], *, broke: int = 0) -> dict[str, float | None]:
     """The worst of the rows; None where there is none."""
     shares = [each.succeeded / each.touched for each in fates if each.touched and not each.fault.spared]
+    known = {"broke": broke} if fates or broke else {}
     if not fates:
-        return {bar.figure: None for bar in BARS}
+        return {**dict.fromkeys((bar.figure for bar in BARS), None), **known}
     return {
+        **known,
         "touched_lost": sum(each.lost for each in fates),
         "touched_doubled": sum(each.doubled for each in fates),
         "touched_reordered": sum(each.reordered for each in fates),
         "least_touched": min(each.least for each in fates),
-        "least_succeeded": min(shares, default=1.0),
+        "least_succeeded": min(shares, default=None),
         "longest_recovery": max((each.recovery for each in fates if each.recovery is not None), default=None),
         "not_recovered": sum(not each.recovered for each in fates),
         "not_whole_again": sum(not each.whole_again for each in fates),
     }
+
+
+def figures_by_fault(fates: Sequence[Fate], rows: Iterable[Row]) -> dict[str, float | None]:
+    """Every row's own figures, as `fault.figure`, for two runs to be compared by. A fault that was not made has 0
+    `made` and nothing else; a `recovery` that never was, or that nobody saw, is None."""
+    told: dict[str, float | None] = {f"{row.fault.name}.made": 0 for row in rows if not row.strikes}
+    for each in fates:
+        own = {
+            "made": each.made,
+            "touched": each.touched,
+            "success_rate": each.succeeded / each.touched if each.touched else None,
+            "lost": each.lost,
+            "doubled": each.doubled,
+            "reordered": each.reordered,
+            "recovery": each.recovery if each.recovered else None,
+        }
+        told |= {f"{each.fault.name}.{name}": value for name, value in own.items()}
+    return told

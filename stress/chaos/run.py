@@ -21,7 +21,7 @@ from stress.chaos.drive import Drive
 from stress.chaos.faults.storage import SIZES
 from stress.chaos.ledger import Ledger
 from stress.chaos.options import Chaos
-from stress.chaos.rows import Row, fate, grids, judge
+from stress.chaos.rows import Row, fate, figures, figures_by_fault, grids, judge
 from stress.chaos.scene import Scene
 from stress.chaos.volume import Volume, volumes
 from stress.conclude import conclude
@@ -119,12 +119,14 @@ def _report(made: Run, drive: Drive) -> Report:
     fates = [fate(row, statuses, wrong) for row in rows if row.strikes]
     made.faults = sorted(_spans(made, rows), key=lambda span: span.start)
     made.grids = grids(fates, rows)
+    broke = sum(row.broke for row in rows)
+    made.more = {**figures(fates, broke=broke), **figures_by_fault(fates, rows)}
     load = made.plan.load
     assert isinstance(load, Open)
     lasted = round(made.recorder.last_end - made.start, 1)
     made.plan = replace(made.plan, load=Open((Stage(lasted, load.stages[0].start, load.stages[0].end),), load.users))
     report = conclude(made)
-    return replace(report, verdicts=[*judge(fates, broke=sum(row.broke for row in rows)), *report.verdicts])
+    return replace(report, verdicts=[*judge(fates, broke=broke), *report.verdicts])
 
 
 def _spans(made: Run, rows: list[Row]) -> Iterator[FaultSpan]:

@@ -11,11 +11,15 @@ from typing import Any
 
 from stress.report.figures import VERSION
 
-#: Figures that are better when higher; all others are better when lower, or neither.
-HIGHER = {"success_rate", "succeeded", "per_second", "retry_success"}
+#: Figures that are better when higher; all others are better when lower, or neither. Those of one fault are named by
+#: their last part.
+HIGHER = {"success_rate", "succeeded", "per_second", "retry_success", "made", "least_succeeded", "least_touched"}
 
 #: Figures that say what was asked for, not how well it went.
-NEITHER = {"requests", "running_max", "memory_start", "attempts_mean"}
+NEITHER = {"requests", "running_max", "memory_start", "attempts_mean", "touched"}
+
+#: Columns of a figure's name, at least.
+NAME = 24
 
 #: What two runs of the same thing differ by anyway: changes below this share are not told.
 NOISE = 0.05
@@ -61,13 +65,14 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str
     yield from _differences(before["settings"], after["settings"], skip=set())
     yield f"verdict: {_word(before)} -> {_word(after)}"
     old, new = before["figures"], after["figures"]
-    rows = [_row(name, old.get(name), new.get(name)) for name in {**old, **new}]
-    changed = [row for row in rows if row is not None]
+    rows = {name: _row(name, old.get(name), new.get(name)) for name in {**old, **new}}
+    changed = {name: row for name, row in rows.items() if row is not None}
     if not changed:
         yield "no figure changed by more than 5 %"
         return
-    yield f"\n{'figure':<24}{'before':>14}{'after':>14}{'change':>12}"
-    yield from changed
+    width = max(NAME, *(len(name) + 1 for name in changed))
+    yield f"\n{'figure':<{width}}{'before':>14}{'after':>14}{'change':>12}"
+    yield from (f"{name:<{width}}{row}" for name, row in changed.items())
 
 
 def _differences(before: Mapping[str, Any], after: Mapping[str, Any], *, skip: set[str]) -> Iterator[str]:
@@ -81,21 +86,23 @@ def _word(report: Mapping[str, Any]) -> str:
 
 
 def _row(name: str, before: float | None, after: float | None) -> str | None:
+    """What stands behind the name; None where there is nothing to tell."""
     if before == after:
         return None
     if before is None or after is None:
-        return f"{name:<24}{_figure(before):>14}{_figure(after):>14}"
+        return f"{_figure(before):>14}{_figure(after):>14}"
     share = (after - before) / abs(before) if before else None
     if share is not None and abs(share) < NOISE:
         return None
     change = "-" if share is None else f"{share:+.0%}"
-    return f"{name:<24}{_figure(before):>14}{_figure(after):>14}{change:>12}  {_judged(name, after - before)}".rstrip()
+    return f"{_figure(before):>14}{_figure(after):>14}{change:>12}  {_judged(name, after - before)}".rstrip()
 
 
 def _judged(name: str, change: float) -> str:
-    if name in NEITHER:
+    last = name.rpartition(".")[2]
+    if last in NEITHER:
         return ""
-    return "better" if (change > 0) == (name in HIGHER) else "worse"
+    return "better" if (change > 0) == (last in HIGHER) else "worse"
 
 
 def _figure(value: float | None) -> str:

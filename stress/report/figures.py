@@ -106,7 +106,8 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One run. `series` has columns of equal length under each name: `t`, and what was seen then."""
+    """One run. `series` has columns of equal length under each name: `t`, and what was seen then. `more` are figures
+    that only a kind of run has."""
 
     name: str
     began: str
@@ -138,6 +139,7 @@ class Report:
     verdicts: Sequence[Verdict] = ()
     faults: Sequence[FaultSpan] = ()
     grids: Sequence[Grid] = ()
+    more: Mapping[str, float | None] = field(default_factory=dict)
     version: int = field(default=VERSION)
 
     @property
@@ -146,7 +148,8 @@ class Report:
         return all(verdict.passed for verdict in self.verdicts)
 
     def to_json(self) -> dict[str, Any]:
-        """As `--output` writes it, with `figures`: those that have a single number, by the name in thresholds."""
+        """As `--output` writes it, with `figures`: those that have a single number, by the name in thresholds, and
+        those that only this kind of run has."""
         from stress.report.single import single_figures
 
-        return {**asdict(self), "passed": self.passed, "figures": single_figures(self)}
+        return {**asdict(self), "passed": self.passed, "figures": {**single_figures(self), **self.more}}

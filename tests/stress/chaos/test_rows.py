@@ -10,7 +10,8 @@ import pytest
 
 from stress.chaos import faults as _declared  # noqa: F401 - which declares them
 from stress.chaos.fault import FAULTS, LEAST, Strike
-from stress.chaos.rows import COLUMNS, Row, fate, grids, judge
+from stress.chaos.rows import COLUMNS, Row, fate, figures, figures_by_fault, grids, judge
+from stress.report.compare import compare
 from stress.report.text import table
 
 KILLED, STORM = FAULTS["worker_killed_full"], FAULTS["storm_500"]
@@ -57,6 +58,14 @@ def test_of_what_a_fault_touches_19_in_20_are_answered_save_in_a_storm() -> None
     assert broken(row(fault=STORM), failed) == set()
 
 
+def test_a_run_of_storms_alone_does_not_hold_a_bar_that_is_asked_of_none_of_them() -> None:
+    storm = fate(row(fault=STORM), dict.fromkeys(IDS, "failed"), NOTHING_WRONG)
+    assert "least_succeeded" not in {verdict.text.split()[0] for verdict in judge([storm])}
+    killed = fate(row(), ANSWERED, NOTHING_WRONG)
+    assert "least_succeeded" in {verdict.text.split()[0] for verdict in judge([storm, killed])}
+    assert "least_succeeded" in {verdict.text.split()[0] for verdict in judge([])}
+
+
 def test_too_few_touched_a_slow_recovery_none_at_all_or_a_stack_that_stays_hurt_fails_the_run() -> None:
     few = Strike.at(0.0, dict.fromkeys(IDS[1:], 1))
     assert broken(row(strikes=[few])) == {"least_touched"}
@@ -98,3 +107,27 @@ def test_a_fault_that_broke_while_it_was_being_made_fails_the_run_and_is_told_wi
     made, reasons = grids(told, [broke])
     assert len(made.rows) == 1
     assert reasons.rows == [(KILLED.name, "it broke: CalledProcessError")]
+
+
+def compared(before: list[Row], after: list[Row]) -> list[str]:
+    def told(rows: list[Row]) -> dict[str, Any]:
+        fates = [fate(one, ANSWERED, NOTHING_WRONG) for one in rows if one.strikes]
+        more = {**figures(fates), **figures_by_fault(fates, rows)}
+        return {"name": "chaos", "machine": "m", "plan": {}, "settings": {}, "passed": True, "figures": more}
+
+    return list(compare(told(before), told(after)))
+
+
+def test_a_recovery_that_takes_longer_is_a_change_between_two_runs() -> None:
+    said = compared([row(recoveries=[2.0])], [row(recoveries=[25.0])])
+    [changed] = [line.split() for line in said if line.startswith(f"{KILLED.name}.")]
+    assert changed == [f"{KILLED.name}.recovery", "2", "25", "+1150%", "worse"]
+    assert compared([row()], [row()])[-1] == "no figure changed by more than 5 %"
+
+
+def test_a_fault_that_was_made_and_is_not_run_any_more_is_a_change_between_two_runs() -> None:
+    others = row(fault=STORM)
+    said = compared([others, row()], [others, Row(KILLED, why_not="needs root")])
+    changed = {line.split()[0]: line.split()[1:] for line in said if line.startswith(f"{KILLED.name}.")}
+    assert changed[f"{KILLED.name}.made"] == ["1", "0", "-100%", "worse"]
+    assert changed[f"{KILLED.name}.recovery"] == ["12", "not", "measured"]
