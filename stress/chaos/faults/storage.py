@@ -11,11 +11,14 @@ import redis
 
 from pipeline.local import process
 from stress.chaos.fault import FULL, HALF, CannotStrike, Strike, Touched, fault
-from stress.chaos.scene import GIVEN_UP, PATIENCE, Scene
+from stress.chaos.scene import GIVEN_UP, Scene
 from stress.chaos.volume import Volume
 
 #: The folders of the stack that are file systems of their own, with their sizes in megabytes.
 SIZES = {"archives": 256, "valkey": 128, "postgres": 1024}
+
+#: Seconds for the first session to be archived. At the default rate and users, one has enough messages after 100.
+ARCHIVING = 180.0
 
 #: Seconds for which cold storage fails, or stands still: some sweeps, and some turns that leave too much.
 COLD = 12.0
@@ -34,32 +37,46 @@ PROBE = "CREATE TEMPORARY TABLE probe AS SELECT repeat('x', 1000) AS filling FRO
 def storage_failing(scene: Scene) -> Strike:
     """Refuse all writes to cold storage for 12 s of archiving. Touched: all that is unfinished."""
     volume, ledger = _in_use(scene), scene.ledger
-    felt = lambda since: ledger.refused_since(since) > 0  # noqa: E731 - a function of its own for each would say less
-    return _for_a_while(scene, ledger.unfinished, COLD, volume.protect, volume.unprotect, felt=felt)
+    return _for_a_while(
+        scene,
+        ledger.unfinished,
+        COLD,
+        volume.protect,
+        volume.unprotect,
+        felt=lambda since: ledger.refused_since(since) > 0,
+    )
 
 
 @fault("storage_slow", HALF)
 def storage_slow(scene: Scene) -> Strike:
     """Have every write to cold storage wait, for 12 s of archiving. Touched: all that is unfinished."""
     volume, ledger = _in_use(scene), scene.ledger
-    felt = lambda since: ledger.held_up_since(since) > 0  # noqa: E731
-    return _for_a_while(scene, ledger.unfinished, COLD, volume.freeze, volume.thaw, felt=felt)
+    return _for_a_while(
+        scene, ledger.unfinished, COLD, volume.freeze, volume.thaw, felt=lambda since: ledger.held_up_since(since) > 0
+    )
 
 
 @fault("broker_disk_full", FULL)
 def broker_disk_full(scene: Scene) -> Strike:
     """Leave the broker no room on its disk for 8 s. Touched: what lay in it."""
     volume = scene.volume("valkey")
-    felt = lambda _: _broker_refuses(scene)  # noqa: E731
-    return _for_a_while(scene, scene.ledger.at_broker, DISK_FULL, volume.fill, volume.empty, felt=felt)
+    return _for_a_while(
+        scene, scene.ledger.at_broker, DISK_FULL, volume.fill, volume.empty, felt=lambda _: _broker_refuses(scene)
+    )
 
 
 @fault("postgres_disk_full", HALF)
 def postgres_disk_full(scene: Scene) -> Strike:
     """Leave Postgres no room on its disk for 8 s. Touched: all that is unfinished."""
     volume = scene.volume("postgres")
-    felt = lambda _: _postgres_refuses(scene.postgres.url)  # noqa: E731
-    return _for_a_while(scene, scene.ledger.unfinished, DISK_FULL, volume.fill, volume.empty, felt=felt)
+    return _for_a_while(
+        scene,
+        scene.ledger.unfinished,
+        DISK_FULL,
+        volume.fill,
+        volume.empty,
+        felt=lambda _: _postgres_refuses(scene.postgres.url),
+    )
 
 
 def _for_a_while(
@@ -114,6 +131,6 @@ def _in_use(scene: Scene) -> Volume:
     if getattr(scene.stack, "cold_storage_url", None) is None:
         raise CannotStrike("this build archives nothing")
     volume = scene.volume("archives")
-    if not process.wait_until(lambda: any(volume.folder.iterdir()), PATIENCE, unless=scene.giving_up):
-        raise CannotStrike(GIVEN_UP if scene.giving_up.is_set() else f"nothing was archived within {PATIENCE:g} s")
+    if not process.wait_until(lambda: any(volume.folder.iterdir()), ARCHIVING, unless=scene.giving_up):
+        raise CannotStrike(GIVEN_UP if scene.giving_up.is_set() else f"nothing was archived within {ARCHIVING:g} s")
     return volume
