@@ -27,10 +27,11 @@ Example: python -m stress.chaos --list
 EPILOGUE = "Exit codes: 0 all held, 1 something did not, 2 wrong arguments, 130 after a second Ctrl-C."
 
 #: Settings of the pipeline under chaos that are not the defaults; leases are. Calls that hang are given up sooner, a
-#: breaker tries again sooner, and sessions are long enough to be archived within minutes.
+#: breaker takes a third of its usual times, and sessions are long enough to be archived within minutes.
 SETTINGS = {
     "PROVIDER_FIRST_TOKEN_TIMEOUT": "12",
     "BREAKER_OPEN_SECONDS": "10",
+    "BREAKER_RAMP_SECONDS": "3.3",
     "MAX_MESSAGES_IN_MEMORY": "20",
     "ARCHIVE_THRESHOLD": "20",
     "SWEEP_INTERVAL": "5",
