@@ -148,7 +148,7 @@ class Settings(BaseSettings):
     deadline: Seconds = Field(3600, description="seconds for a request that names none")
 
     lease: Seconds = Field(12, description="seconds after its last sign of life that a worker counts as dead")
-    heartbeat: Seconds = Field(3, description="seconds between a worker's signs of life")
+    heartbeat: Seconds = Field(3, description="seconds between a worker's signs of life; a third of LEASE at most")
     recovery_interval: Seconds = Field(3, description="seconds between two looks for what needs recovery")
     redelivery_grace: Seconds = Field(
         5, description="seconds after publishing before a message may be presumed lost by the broker"
