@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -114,6 +115,14 @@ def parse(given: list[str] | None, prog: str) -> tuple[Plan, argparse.Namespace]
         parser.error(str(wrong))
 
 
+def refuse_small(options: argparse.Namespace, least: Mapping[str, float]) -> None:
+    """Raises ValueError that names the option whose number is less than that, or none that ends."""
+    for name, fewest in least.items():
+        given = getattr(options, name)
+        if given is not None and not fewest <= given < math.inf:
+            raise ValueError(f"--{name}: {given} is no number of at least {fewest}")
+
+
 def refuse_unwritable(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Exit with 2 where --output or --report cannot be written: now, not when the run is over."""
     for name in ("output", "report"):
@@ -197,10 +206,7 @@ def _of_results(parser: argparse.ArgumentParser) -> None:
 
 def plan_of(options: argparse.Namespace) -> Plan:
     """The plan that was asked for: the scenario's, or the default, with what was said otherwise. Raises ValueError."""
-    for name, least in LEAST.items():
-        given = getattr(options, name)
-        if given is not None and not least <= given < math.inf:
-            raise ValueError(f"--{name}: {given} is no number of at least {least}")
+    refuse_small(options, LEAST)
     attaching.check(options)
     base = SCENARIOS[options.scenario] if options.scenario else Plan("custom", Closed(), processes=0)
     changes = {name: getattr(options, name) for name in ("workers", "agent", "patience", "processes")}

@@ -27,14 +27,7 @@ from pipeline.client.submission import Rules
 from pipeline.client.waiting import Waiting
 from pipeline.courier import Courier
 from pipeline.erasure import Eraser
-from pipeline.errors import (
-    ClientClosed,
-    ClientForked,
-    IdempotencyConflict,
-    InvalidRequest,
-    PipelineError,
-    RequestNotFound,
-)
+from pipeline.errors import ClientClosed, IdempotencyConflict, InvalidRequest, PipelineError, RequestNotFound
 from pipeline.once import once
 from pipeline.schemas import OUTCOMES, Message, Status
 from pipeline.settings import Settings, current
@@ -295,8 +288,7 @@ class Client(Asynchronous, Erasing):
         """Be told of outcomes from now on. Returns the connection that they come by."""
         if self._closed:
             raise ClientClosed
-        if self._database.is_the_parents:
-            raise ClientForked
+        self._database.check_owner()
         if not self._listening:
             self._listening = True
             self._notices.subscribe(notices.outcomes_channel(self._origin), wait=FIRST_CONNECTION)

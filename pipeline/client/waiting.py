@@ -9,11 +9,10 @@ from concurrent.futures import Future
 from uuid import UUID
 
 import structlog
-from psycopg.errors import ProgramLimitExceeded, QueryCanceled
 
 from pipeline import signals
 from pipeline.errors import ClientClosed, ClientForked, ConfigurationError, PipelineError, RequestNotFound
-from pipeline.store.database import UNAVAILABLE, Database
+from pipeline.store.database import UNAVAILABLE, Database, in_parts
 from pipeline.store.ledger import Outcome, outcomes
 from pipeline.store.ledger.outcomes import missing
 
@@ -124,7 +123,7 @@ class Waiting:
 
     def _look(self, ids: list[UUID]) -> None:
         try:
-            found = self._read(ids)
+            found = in_parts(lambda some: outcomes(self._database, some), ids)
             gone = missing(self._database, {*ids} - {outcome.id for outcome in found})
         except UNAVAILABLE as fault:
             signals.ledger_failed("outcomes")
@@ -140,17 +139,6 @@ class Waiting:
             self._resolve(outcome)
         for id_ in gone:
             self._refuse(id_, RequestNotFound(str(id_)))
-
-    def _read(self, ids: list[UUID]) -> list[Outcome]:
-        """In two halves where the answers of all are more than Postgres reads in the time of a statement, or says in
-        one piece."""
-        try:
-            return outcomes(self._database, ids)
-        except (QueryCanceled, ProgramLimitExceeded):
-            if len(ids) == 1:
-                raise
-            half = len(ids) // 2
-            return [*self._read(ids[:half]), *self._read(ids[half:])]
 
     def _next_batch(self) -> list[UUID] | None:
         with self._changed:

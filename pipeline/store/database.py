@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from pipeline.once import once
 log = structlog.get_logger(__name__)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+Id = TypeVar("Id")
 T = TypeVar("T")
 
 #: What Postgres says, or fails to say, when it is away, restarting, or has undone a transaction in a deadlock; while it
@@ -39,6 +40,9 @@ REFUSALS = (
     *(psycopg.DataError, psycopg.IntegrityError, psycopg.NotSupportedError, psycopg.ProgrammingError),
     *(errors.ProgramLimitExceeded, errors.StatementTooComplex),  # to psycopg, faults of operation
 )
+
+#: What Postgres says where a statement takes too long, or an answer is over 1 GB.
+TOO_MUCH = (errors.QueryCanceled, errors.ProgramLimitExceeded)
 
 #: What Postgres says of a statement of another version than its tables and functions, and what is told then.
 ANOTHER_VERSION = (errors.UndefinedFunction, errors.UndefinedTable, errors.UndefinedColumn)
@@ -108,6 +112,11 @@ class Database:
             open=True,
         )
 
+    def check_owner(self) -> None:
+        """Raises ClientForked in a child of the process that opened the connections."""
+        if self.is_the_parents:
+            raise ClientForked
+
     @property
     def is_the_parents(self) -> bool:
         """Whether the process forked after the connections were opened: they, and their threads, are its parent's."""
@@ -131,8 +140,7 @@ class Database:
 
     def _open_pool(self) -> ConnectionPool[Connection]:
         if not self._closed:
-            if self.is_the_parents:
-                raise ClientForked
+            self.check_owner()
             return self._pool
         if self._closed_error is None:
             raise PoolClosed
@@ -185,6 +193,18 @@ class Database:
         self._closed = True
         if "_pool" in self.__dict__:
             self._pool.close()
+
+
+def in_parts(read: Callable[[Sequence[Id]], list[T]], ids: Sequence[Id]) -> list[T]:
+    """Read what these ids lead to, in two halves where all of it is too much for one answer, and so on. Raises what
+    `read` does for one."""
+    try:
+        return read(ids)
+    except TOO_MUCH:
+        if len(ids) == 1:
+            raise
+        half = len(ids) // 2
+        return [*in_parts(read, ids[:half]), *in_parts(read, ids[half:])]
 
 
 def _ours(url: str) -> dict[str, str | int]:

@@ -10,6 +10,7 @@ import structlog
 from pipeline.agents import Agent
 from pipeline.errors import AttemptInterrupted, Deferred, ProviderError
 from pipeline.providers.contract import Provider
+from pipeline.providers.verdict import SLACK
 from pipeline.retry import Failure, RetryPolicy, decide
 from pipeline.schemas import Call, Message, Reply, Status
 from pipeline.store.ledger import Claim, Ending
@@ -26,10 +27,6 @@ TRACEBACK_MAX = 8000
 #: Who waits for one of these comes back to the moment, and keeps a place of their user meanwhile: of one user's flood
 #: no more stand in a provider's line than the user has places.
 IN_LINE = frozenset({"concurrency", "requests_per_minute", "tokens_per_minute"})
-
-
-#: Seconds by which a call that its request's deadline ends may be over before it.
-AT_ONCE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +109,7 @@ class Attempt:
             return self._interrupted(turn, INTERRUPTED)
         if isinstance(fault, ProviderError):
             failure = Failure.of(fault)
-            if failure.reason == "timeout" and turn.deadline_left <= AT_ONCE:
+            if failure.reason == "timeout" and turn.deadline_left <= SLACK:
                 return self._ended(turn, Status.expired)  # the call was cut off there: nobody was too slow
             return self._failed(turn, failure)
         seconds = float(fault.seconds)

@@ -87,10 +87,9 @@ class Heart:
         due = time.monotonic()
         while not self._stopping.is_set():
             until_overdue = self._held.interrupt_overdue()
-            if time.monotonic() >= due:
-                due = time.monotonic() + self._beat_every
-                if not self._beat_whatever_happens():
-                    due = time.monotonic() + min(AGAIN, self._beat_every)
+            if (now := time.monotonic()) >= due:
+                taken = self._beat_whatever_happens()
+                due = now + self._beat_every if taken else time.monotonic() + min(AGAIN, self._beat_every)
             self._stopping.wait(max(0.01, min(until_overdue, due - time.monotonic(), 0.5)))
 
     def _beat_whatever_happens(self) -> bool:

@@ -8,14 +8,13 @@ from dataclasses import replace
 from uuid import UUID
 
 import structlog
-from psycopg.errors import ProgramLimitExceeded, QueryCanceled
 
 from pipeline import signals
 from pipeline.combine import RESTS, Combiner
 from pipeline.courier import Courier
 from pipeline.schemas import Status
 from pipeline.settings import Settings
-from pipeline.store.database import REFUSALS, Database
+from pipeline.store.database import REFUSALS, Database, in_parts
 from pipeline.store.ledger import Claim, Ended, Ending, RepeatableEnd, claim
 from pipeline.turn import size_of
 from pipeline.worker.held import Held
@@ -73,25 +72,17 @@ class LedgerDesk:
             held = self._held.fences()
             lost = [id_ for id_ in ids if id_ not in held] if tried else []
             tried = True
-            return self._claim_in_time(ids, lost)
+            return in_parts(lambda some: self._claim_some(some, lost), ids)  # their contexts may be large
 
         claims = self._database.until_available(commit, give_up=self._giving_up.is_set)
         signals.users_met([one.user_id for one in claims])
         by_id = {one.id: one for one in claims}
         return [by_id.pop(id_, None) for id_ in ids]  # the same id twice in a batch: the second is a duplicate
 
-    def _claim_in_time(self, ids: Sequence[UUID], lost: Sequence[UUID]) -> list[Claim]:
-        """In two halves where the contexts of all are more than Postgres reads in the time of a statement, or says in
-        one piece."""
+    def _claim_some(self, ids: Sequence[UUID], lost: Sequence[UUID]) -> list[Claim]:
         lost_ones = [id_ for id_ in lost if id_ in ids]
         window, most_bytes = self._settings.max_messages_in_memory, self._settings.max_context_bytes
-        try:
-            return claim(self._database, self._worker, ids, window=window, most_bytes=most_bytes, lost=lost_ones)
-        except (QueryCanceled, ProgramLimitExceeded):
-            if len(ids) == 1:
-                raise
-            half = len(ids) // 2
-            return [*self._claim_in_time(ids[:half], lost), *self._claim_in_time(ids[half:], lost)]
+        return claim(self._database, self._worker, ids, window=window, most_bytes=most_bytes, lost=lost_ones)
 
     def _end(self, endings: Sequence[Ending]) -> list[bool]:
         settings = self._settings

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from stress.chaos import faults as _declared  # noqa: F401 - which declares them
 from stress.chaos.fault import FAULTS, Fault
 from stress.chaos.schedule import chosen
-from stress.options import refuse_unwritable, setting
+from stress.options import refuse_small, refuse_unwritable, setting
 from stress.plan import Open, Plan, Profile, Stage
 
 DESCRIPTION = """\
@@ -65,12 +64,9 @@ def parse(given: list[str] | None, prog: str) -> Chaos | None:
     try:
         faults = chosen(options.faults)
         changed = dict(map(setting, options.set))
+        refuse_small(options, LEAST)
     except ValueError as wrong:
         parser.error(str(wrong))
-    for name, least in LEAST.items():
-        number = getattr(options, name)
-        if not least <= number < math.inf:
-            parser.error(f"--{name}: {number} is no number of at least {least}")
     refuse_unwritable(parser, options)
     seconds = options.minutes * 60
     plan = Plan(

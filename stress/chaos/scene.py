@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import redis
 
+from pipeline.local import process
 from pipeline.local.postgres import Postgres
 from pipeline.local.program import Program
 from pipeline.local.stack import LocalStack
@@ -85,6 +86,13 @@ class Scene:
         """Let what was done last so long. Raises CannotStrike as soon as the run is given up."""
         if self.giving_up.wait(seconds):
             raise CannotStrike(GIVEN_UP)
+
+    def comes_true(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Whether it does, within so many seconds. Raises CannotStrike where the run is given up first."""
+        true = process.wait_until(condition, seconds, unless=self.giving_up)
+        if not true and self.giving_up.is_set():
+            raise CannotStrike(GIVEN_UP)
+        return true
 
     def enough(self, look: Callable[[], Touched], least: float = WANTED, most: float = math.inf) -> Touched:
         """What would be touched, as soon as that many requests would; whatever there is when patience ends. Raises

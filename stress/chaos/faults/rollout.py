@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 
-from pipeline.local import process
 from pipeline.local.errors import NotReady
 from pipeline.local.program import Program
-from stress.chaos.fault import HALF, LEAST, CannotStrike, Strike, Touched, fault
-from stress.chaos.scene import GIVEN_UP, PATIENCE, Scene
+from stress.chaos.fault import HALF, LEAST, Strike, Touched, fault
+from stress.chaos.scene import PATIENCE, Scene
 
 
 @fault("rolling_restart", HALF)
@@ -26,8 +25,5 @@ def rolling_restart(scene: Scene) -> Strike:
 
 def _await_replacement(scene: Scene, worker: Program, old: int | None) -> None:
     """Raises NotReady where there is none in time, for then the rollout has failed."""
-    if process.wait_until(lambda: worker.pid != old and worker.is_ready(), PATIENCE, unless=scene.giving_up):
-        return
-    if scene.giving_up.is_set():
-        raise CannotStrike(GIVEN_UP)
-    raise NotReady(worker.name, f"was not replaced within {PATIENCE:g} s", worker.log, worker.said())
+    if not scene.comes_true(lambda: worker.pid != old and worker.is_ready(), PATIENCE):
+        raise NotReady(worker.name, f"was not replaced within {PATIENCE:g} s", worker.log, worker.said())

@@ -9,9 +9,8 @@ from datetime import datetime
 import psycopg
 import redis
 
-from pipeline.local import process
 from stress.chaos.fault import FULL, HALF, CannotStrike, Strike, Touched, fault
-from stress.chaos.scene import GIVEN_UP, Scene
+from stress.chaos.scene import Scene
 from stress.chaos.volume import Volume
 
 #: The folders of the stack that are file systems of their own, with their sizes in megabytes.
@@ -131,6 +130,6 @@ def _in_use(scene: Scene) -> Volume:
     if getattr(scene.stack, "cold_storage_url", None) is None:
         raise CannotStrike("this build archives nothing")
     volume = scene.volume("archives")
-    if not process.wait_until(lambda: any(volume.folder.iterdir()), ARCHIVING, unless=scene.giving_up):
-        raise CannotStrike(GIVEN_UP if scene.giving_up.is_set() else f"nothing was archived within {ARCHIVING:g} s")
+    if not scene.comes_true(lambda: any(volume.folder.iterdir()), ARCHIVING):
+        raise CannotStrike(f"nothing was archived within {ARCHIVING:g} s")
     return volume

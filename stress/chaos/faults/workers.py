@@ -11,7 +11,7 @@ from pipeline.local import process
 from pipeline.local.process import Launch
 from pipeline.local.program import Program
 from stress.chaos.fault import FULL, HALF, LEAST, WANTED, CannotStrike, Strike, Touched, fault
-from stress.chaos.scene import GIVEN_UP, Scene
+from stress.chaos.scene import Scene
 
 #: A worker is full from this share of its slots on, and half full up to the other.
 NEARLY_ALL, HALF_AT_MOST = 0.9, 0.75
@@ -81,8 +81,8 @@ def two_beats(scene: Scene) -> Strike:
     second = Program("second beat", Launch(command, folder / "logs" / "second-beat.log", scene.target.environment))
     try:
         second.launch()
-        if not process.wait_until(lambda: _beats(scene, second) > 0, FIRST_BEAT, unless=scene.giving_up):
-            raise CannotStrike(GIVEN_UP if scene.giving_up.is_set() else f"no second beat within {FIRST_BEAT:g} s")
+        if not scene.comes_true(lambda: _beats(scene, second) > 0, FIRST_BEAT):
+            raise CannotStrike(f"no second beat within {FIRST_BEAT:g} s")
         first_beat, touched = _beats(scene, second), scene.enough(scene.ledger.unfinished)
         began = time.monotonic()
         scene.hold(TWO_BEATS)

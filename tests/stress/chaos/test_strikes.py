@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from random import Random
@@ -59,6 +60,9 @@ class Stage:
         self.broker: Any = Thing(self.done)
         self.postgres = Thing(self.done)
         self.queues: Any = Queues()
+
+    def comes_true(self, condition: Callable[[], bool], seconds: float) -> bool:
+        return Scene.comes_true(cast("Scene", self), condition, seconds)
 
     def any_worker(self) -> Thing:
         return Thing(self.done)
