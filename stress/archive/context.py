@@ -39,7 +39,7 @@ def measure(url: str, lengths: Sequence[int], times: int) -> dict[int, list[floa
                 began = time.perf_counter()
                 rows = connection.execute(QUERY, [id_, WINDOW, MOST_BYTES]).fetchall()
                 milliseconds = (time.perf_counter() - began) * 1e3
-                assert len(rows[0][0]) == min(WINDOW, length)
+                assert len(rows[0][0][0]) == min(WINDOW, length)
                 if turn >= WARM_UP:
                     found[length].append(milliseconds)
     return {length: sorted(taken) for length, taken in found.items()}

@@ -21,12 +21,16 @@ from stress.overhead.measure import PARTS, Round, measure
 from stress.overhead.servers import Servers, servers
 from stress.overhead.sides import BARE, PIPELINE, Setup, Side
 
+#: A few users, each for themselves and as a burst; and those of whom the rate is asked.
+USUAL = (Load(10, 20, apart=True), Load(10, 20), Load(100, 10), Load(500, 4))
+
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stress.overhead", description=__doc__)
     parser.add_argument("--pairs", type=int, default=5, help="measurements of each side (5)")
-    parser.add_argument("--users", type=int, nargs="+", default=[10, 100, 500], help="users of each load")
-    parser.add_argument("--requests", type=int, nargs="+", default=[20, 10, 4], help="requests a user, likewise")
+    parser.add_argument("--users", type=int, nargs="+", help="users of each load, in place of the usual loads")
+    parser.add_argument("--requests", type=int, nargs="+", help="requests a user, likewise")
+    parser.add_argument("--apart", action="store_true", help="those users begin one after the other")
     parser.add_argument("--processes", type=int, default=2, help="worker processes of each side (2)")
     parser.add_argument("--slots", type=int, default=250, help="slots of each process (250)")
     parser.add_argument("--quick", action="store_true", help="one pair of one small load: does it run at all?")
@@ -38,9 +42,19 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(given)
     if options.quick:
         options.pairs, options.users, options.requests, options.no_bars = 1, [5], [3], True
-    if len(options.users) != len(options.requests):
+    if len(options.users or ()) != len(options.requests or ()):
         parser.error("--users and --requests want as many figures each")
+    if options.apart and not options.users:
+        parser.error("--apart says how the users of --users begin")
     return options
+
+
+def loads_of(options: argparse.Namespace) -> list[Load]:
+    """What is asked for, or the usual."""
+    if not options.users:
+        return list(USUAL)
+    pairs = zip(options.users, options.requests, strict=True)
+    return [Load(users, requests, options.apart) for users, requests in pairs]
 
 
 def turn(side: Side, setup: Setup, loads: list[Load]) -> list[Round]:
@@ -51,7 +65,7 @@ def turn(side: Side, setup: Setup, loads: list[Load]) -> list[Round]:
 
 def _tell(done: Round) -> Round:
     split = " + ".join(f"{done.cpu[part]:.2f}" for part in PARTS)
-    print(f"{done.side:9}{done.load!s:15}{done.per_second:5.0f}/s, CPU {split} = {done.cpu_total:.2f} ms", flush=True)
+    print(f"{done.side:9}{done.load!s:21}{done.per_second:5.0f}/s, CPU {split} = {done.cpu_total:.2f} ms", flush=True)
     return done
 
 
@@ -78,7 +92,7 @@ def facts(options: argparse.Namespace, found: Servers) -> dict[str, Any]:
 
 def main(given: list[str] | None = None) -> int:
     options = arguments(given)
-    loads = [Load(users, requests) for users, requests in zip(options.users, options.requests, strict=True)]
+    loads = loads_of(options)
     with servers(options.database_url, options.broker_url) as found:
         known = facts(options, found)
         print("\n".join(f"{name}: {value}" for name, value in known.items()), flush=True)

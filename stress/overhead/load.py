@@ -1,4 +1,9 @@
-"""A closed loop: each user has one request under way, and sends the next when the answer is there."""
+"""A closed loop: each user has one request under way, and sends the next when the answer is there.
+
+Users who begin in the same instant stay in step for a while, because the work takes all of them equally long: each of
+their first requests waits behind all the others'. That is what a burst costs. What a request costs by itself is seen
+where each user begins at a moment of their own.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +36,15 @@ class Load:
 
     users: int
     requests: int
+    #: Whether they begin one after the other, evenly within the time that the work takes, and not in one instant.
+    apart: bool = False
 
     @property
     def total(self) -> int:
         return self.users * self.requests
 
     def __str__(self) -> str:
-        return f"{self.users} users x {self.requests}"
+        return f"{self.users} users x {self.requests}{', apart' if self.apart else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +62,20 @@ class ClosedLoop:
         self._caller = caller
         self._users = [f"{run}-{number}" for number in range(users)]
 
-    def round(self, requests: int) -> Timing:
+    def round(self, requests: int, *, apart: bool = False) -> Timing:
         """Every user sends so many requests. Raises what the first failed one raised."""
         start, latencies, errors = threading.Event(), list[float](), list[BaseException]()
+        between = WORK_SECONDS / len(self._users) if apart else 0.0
 
-        def serve(user: str) -> None:
+        def serve(number: int, user: str) -> None:
             start.wait()
+            time.sleep(number * between)
             try:
                 latencies.extend(self._converse(user, requests))
             except BaseException as error:  # noqa: BLE001  # a thread's top: handed to the caller below
                 errors.append(error)
 
-        threads = [threading.Thread(target=serve, args=(user,), daemon=True) for user in self._users]
+        threads = [threading.Thread(target=serve, args=turn, daemon=True) for turn in enumerate(self._users)]
         for thread in threads:
             thread.start()
         began = time.perf_counter()

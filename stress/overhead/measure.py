@@ -33,6 +33,7 @@ class Round:
     side: str
     users: int
     requests: int
+    apart: bool
     per_second: float
     p50: float
     p95: float
@@ -44,7 +45,7 @@ class Round:
 
     @property
     def load(self) -> Load:
-        return Load(self.users, self.requests)
+        return Load(self.users, self.requests, self.apart)
 
     @property
     def cpu_total(self) -> float:
@@ -53,7 +54,8 @@ class Round:
 
 def measure(side: Side, setup: Setup, load: Load, workers: list[psutil.Process]) -> Round:
     """Have a producer warm up and send the load, and read everyone's CPU seconds around it."""
-    arguments = (side.name, f"{side.name}-{uuid.uuid4().hex[:8]}", str(load.users), str(load.requests))
+    begin = "apart" if load.apart else "together"
+    arguments = (side.name, f"{side.name}-{uuid.uuid4().hex[:8]}", str(load.users), str(load.requests), begin)
     with _producing(side, setup, *arguments) as producer:
         processes = {
             "workers": workers,
@@ -118,6 +120,7 @@ def summarise(side: Side, load: Load, timing: Timing, spent: dict[str, float], m
         side=side.name,
         users=load.users,
         requests=load.requests,
+        apart=load.apart,
         per_second=load.total / timing.elapsed,
         p50=p50,
         p95=p95,

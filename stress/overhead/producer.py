@@ -1,4 +1,4 @@
-"""The process that sends: `python -m stress.overhead.producer SIDE RUN USERS REQUESTS`.
+"""The process that sends: `python -m stress.overhead.producer SIDE RUN USERS REQUESTS together|apart`.
 
 It warms up, says `ready`, waits for a line, sends the load, and prints the timing as one line of JSON. A process of
 its own, so that its cost can be told apart.
@@ -28,7 +28,7 @@ def connect(side: str) -> Caller:
     return PipelineCaller()
 
 
-def main(side: str, run: str, users: str, requests: str) -> None:
+def main(side: str, run: str, users: str, requests: str, begin: str) -> None:
     """Warm up with a few requests a user, which also makes the sessions; then the measured round."""
     caller = connect(side)
     try:
@@ -39,7 +39,7 @@ def main(side: str, run: str, users: str, requests: str) -> None:
         gc.freeze()
         print("ready", flush=True)
         sys.stdin.readline()
-        print(json.dumps(asdict(loop.round(int(requests)))), flush=True)
+        print(json.dumps(asdict(loop.round(int(requests), apart=begin == "apart"))), flush=True)
         sys.stdin.readline()  # stay alive until the CPU seconds have been read
     finally:
         caller.close()

@@ -5,12 +5,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import psutil
 import pytest
 
-from stress.overhead.load import Caller, ClosedLoop
+from stress.overhead.load import WORK_SECONDS, Caller, ClosedLoop
 from stress.usage import cpu_seconds, megabytes
 
 
@@ -50,6 +52,24 @@ def test_each_user_has_one_request_under_way_at_most_and_sends_all_of_them() -> 
     assert 0 < max(timing.latencies) <= timing.elapsed
 
 
+@pytest.mark.parametrize("apart", [True, False])
+def test_users_begin_apart_or_in_one_instant(apart: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    began: dict[str, float] = {}
+
+    class Noting(Echo):
+        def submit(self, user: str, text: str) -> Callable[[], None]:
+            began.setdefault(user, time.monotonic())
+            return super().submit(user, text)
+
+    timing = ClosedLoop(Noting(), "run", users=10).round(requests=1, apart=apart)
+    assert len(timing.latencies) == 10
+    between = WORK_SECONDS / 10
+    if apart:
+        assert all(began[f"run-{n}"] - began["run-0"] > (n - 1) * between for n in range(1, 10))
+    else:
+        assert timing.elapsed < WORK_SECONDS * 9 / 10, "they did not take turns"
+
+
 def test_a_request_that_fails_ends_the_measurement() -> None:
     caller: Caller = Echo(fails_at="question 3")
     with pytest.raises(ConnectionError, match="no broker"):
@@ -62,6 +82,45 @@ def test_cpu_seconds_of_a_child_that_has_ended_still_count() -> None:
     burn = "import time\nwhile time.process_time() < 0.3: pass"
     subprocess.run([sys.executable, "-c", burn], check=True)
     assert cpu_seconds([me]) - before >= 0.28
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="only Linux counts to the nanosecond")
+def test_cpu_seconds_of_many_processes_that_each_did_little_add_up() -> None:
+    burn = "import time; print(flush=True); input(); end = time.process_time() + 0.004\n"
+    burn += "while time.process_time() < end: pass\nprint(flush=True); input()"
+    with ExitStack() as stack:
+        many = [stack.enter_context(_talking(burn)) for _ in range(8)]
+        for one in many:
+            _answer_of(one)
+        me = psutil.Process()
+        own = cpu_seconds([psutil.Process(one.pid) for one in many])
+        for one in many:
+            _go_on(one)
+            _answer_of(one)
+        spent = cpu_seconds([psutil.Process(one.pid) for one in many]) - own
+        assert 0.032 <= spent < 0.08, "hundredths of a second, cut off, would be none or twice as much"
+        assert cpu_seconds([me]) >= spent
+        for one in many:
+            _go_on(one)
+
+
+@contextmanager
+def _talking(code: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        yield child
+
+
+def _go_on(child: subprocess.Popen[str]) -> None:
+    assert child.stdin is not None
+    child.stdin.write("\n")
+    child.stdin.flush()
+
+
+def _answer_of(child: subprocess.Popen[str]) -> None:
+    assert child.stdout is not None
+    assert child.stdout.readline() == "\n"
 
 
 def test_memory_is_that_of_the_whole_tree() -> None:

@@ -26,6 +26,9 @@ class Used:
     def children(self, **_: bool) -> list[Used]:
         return []
 
+    def num_threads(self) -> int:
+        return 2
+
 
 class Ended(Used):
     def __init__(self) -> None:

@@ -39,6 +39,12 @@ def test_loads_are_given_in_pairs_of_users_and_requests() -> None:
     assert "--users and --requests want as many figures each" in done.stderr
 
 
+def test_who_says_how_users_begin_says_which_users() -> None:
+    done = run("--apart")
+    assert done.returncode == 2
+    assert "--apart says how the users of --users begin" in done.stderr
+
+
 def test_a_run_that_is_ended_leaves_no_process() -> None:
     command = [sys.executable, "-m", "stress.overhead", "--users", "50", "--requests", "1000"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running:

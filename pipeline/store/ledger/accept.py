@@ -43,7 +43,7 @@ ORDER BY 1, 2 ON CONFLICT DO NOTHING;
 """  # noqa: S608 - the inserted text is the constant above
 
 #: A statement of its own, after the locks: it must see what their last holders committed.
-NEW_REQUESTS = f"""
+_STORE = f"""
 WITH candidate AS (
     SELECT i.*, s.id AS session_id, s.accepted, row_number() OVER line AS place,
         EXISTS (SELECT FROM requests AS r WHERE r.session_id = s.id AND r.head) AS busy
@@ -68,15 +68,36 @@ WITH candidate AS (
 ), counted AS (
     UPDATE sessions AS s SET accepted = s.accepted + n.size, last_active_at = now()
     FROM (SELECT session_id, count(*) AS size FROM placed GROUP BY session_id) AS n WHERE s.id = n.session_id
+), stored AS (
+    INSERT INTO requests (id, session_id, user_id, position, agent, priority, rank, text, metadata, idempotency_key,
+        content_hash, origin, stream_key, head, max_attempts, timeout, traceparent, accepted_at, deadline, due_at,
+        published_at, queue, publications, retry_of)
+    SELECT id, session_id, user_id, accepted + nth, agent, priority, rank, text, metadata, idempotency_key,
+        decode(content_hash, 'hex'), origin, decode(stream_key, 'hex'), head, max_attempts, timeout, traceparent,
+        now(), now() + deadline * interval '1 second', now(),
+        CASE WHEN published THEN now() END, CASE WHEN published THEN rank END, published::int, retry_of
+    FROM placed ORDER BY ord
+)
+SELECT coalesce(json_agg(json_build_array(id, user_id, conversation_id, rank, 1, traceparent))
+        FILTER (WHERE published), '[]'),
+    json_agg(json_build_object('ord', ord, 'session_id', session_id, 'priority', priority, 'on_busy', on_busy))
+        FILTER (WHERE NOT head),
+    (SELECT json_agg(ord) FROM candidate WHERE on_busy = 'reject' AND (busy OR place > 1))
+INTO _published, _behind, _busy FROM placed;
+"""  # noqa: S608 - the inserted text is the constant above
+
+#: For what now waits behind its session's head: that takes the highest priority that waits there, and moves to that
+#: queue if it could run now. One that runs, or waits for its time, goes there when it is due; what is interrupted ends.
+_PRESS = """
+WITH behind AS (
+    SELECT session_id, min(priority) AS rank, min(ord) FILTER (WHERE on_busy = 'interrupt') AS interrupter
+    FROM json_to_recordset(_behind) AS b(ord int, session_id bigint, priority smallint, on_busy text)
+    GROUP BY session_id
 ), hurry AS (
-    -- whose head takes the highest priority that waits behind it, and moves to that queue if it could run now. One
-    -- that runs, or waits for its time, goes there when it is due. (What is interrupted is updated below, and ends.)
     SELECT h.id, behind.rank,
         h.status <> 'running' AND h.published_at IS NOT NULL AND h.due_at <= clock_timestamp() AS moves
-    FROM (SELECT session_id, min(priority) AS rank, bool_or(on_busy = 'interrupt') AS interrupts
-          FROM placed WHERE NOT head GROUP BY session_id) AS behind
-    JOIN requests AS h ON h.session_id = behind.session_id AND h.head
-    WHERE h.rank > behind.rank AND (h.status <> 'running' OR behind.interrupts IS NOT TRUE)
+    FROM behind JOIN requests AS h ON h.session_id = behind.session_id AND h.head
+    WHERE h.rank > behind.rank AND (h.status <> 'running' OR behind.interrupter IS NULL)
     FOR NO KEY UPDATE OF h
 ), hurried AS (
     UPDATE requests AS h SET rank = hurry.rank,
@@ -87,29 +108,24 @@ WITH candidate AS (
     RETURNING h.id, h.user_id, h.session_id, h.queue, h.publications, h.traceparent, hurry.moves
 ), interrupted AS (
     UPDATE requests AS h SET interrupted_at = now()
-    FROM (SELECT session_id, min(ord) AS ord FROM placed WHERE on_busy = 'interrupt' GROUP BY session_id) AS by
-    WHERE h.session_id = by.session_id AND h.head AND h.status = 'running' AND h.interrupted_at IS NULL
-    RETURNING by.ord, h.id, h.worker_id
-), stored AS (
-    INSERT INTO requests (id, session_id, user_id, position, agent, priority, rank, text, metadata, idempotency_key,
-        content_hash, origin, stream_key, head, max_attempts, timeout, traceparent, accepted_at, deadline, due_at,
-        published_at, queue, publications, retry_of)
-    SELECT id, session_id, user_id, accepted + nth, agent, priority, rank, text, metadata, idempotency_key,
-        decode(content_hash, 'hex'), origin, decode(stream_key, 'hex'), head, max_attempts, timeout, traceparent,
-        now(), now() + deadline * interval '1 second', now(),
-        CASE WHEN published THEN now() END, CASE WHEN published THEN rank END, published::int, retry_of
-    FROM placed ORDER BY ord
-    RETURNING id, user_id, session_id, queue, publications, traceparent, published_at IS NOT NULL
+    FROM behind
+    WHERE behind.interrupter IS NOT NULL AND h.session_id = behind.session_id AND h.head AND h.status = 'running'
+        AND h.interrupted_at IS NULL
+    RETURNING behind.interrupter AS ord, h.id, h.worker_id
 )
-SELECT coalesce(json_agg(json_build_array(
-        p.id, p.user_id, s.conversation_id, p.queue, p.publications, p.traceparent)), '[]'),
-    (SELECT json_agg(ord) FROM candidate WHERE id NOT IN (SELECT id FROM fresh)),
+SELECT (SELECT coalesce(json_agg(one), '[]') FROM (
+        SELECT json_array_elements(_published)
+        UNION ALL SELECT json_build_array(h.id, h.user_id, s.conversation_id, h.queue, h.publications, h.traceparent)
+        FROM hurried AS h JOIN sessions AS s ON s.id = h.session_id WHERE h.moves) AS p(one)),
     (SELECT json_agg(json_build_array(ord, id, worker_id)) FROM interrupted)
-INTO _published, _busy, _interrupted
-FROM (SELECT * FROM stored UNION ALL SELECT * FROM hurried)
-    AS p(id, user_id, session_id, queue, publications, traceparent, published) JOIN sessions AS s ON s.id = p.session_id
-WHERE p.published;
-"""  # noqa: S608 - likewise
+INTO _published, _interrupted;
+"""
+
+#: Most sessions are idle, and have nothing behind a head: the second statement is not even begun then.
+NEW_REQUESTS = f"{_STORE}\nIF _behind IS NOT NULL THEN\n{_PRESS}\nEND IF;"
+
+#: What the above declares.
+NEW_REQUESTS_SAY = "    _published json;\n    _behind json;\n    _busy json;\n    _interrupted json;"
 
 KNOWN_KEYS = f"""
 SELECT json_agg(json_build_array(i.ord, r.id, r.origin, encode(r.stream_key, 'hex'), encode(r.content_hash, 'hex')))
@@ -126,7 +142,7 @@ JOIN requests AS r ON r.user_id = k.key ->> 0 AND r.idempotency_key = k.key ->> 
 ACCEPT = Procedure(
     "accept",
     ("_users text[]", "_items json", "_with_keys bool", "_concurrency int"),
-    declare="    _held int;\n    _published json;\n    _busy json;\n    _interrupted json;\n    _known json;",
+    declare=f"    _held int;\n    _known json;\n{NEW_REQUESTS_SAY}",
     body=f"""
 {HOLD_USERS}
 {NEW_SESSIONS}

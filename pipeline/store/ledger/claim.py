@@ -13,10 +13,12 @@ from pipeline.store.ledger.records import Claim
 from pipeline.store.procedures import Procedure
 
 #: As many index entries as the window has, however long the history is; and of what they lead to, no more than fits.
-#: (How long a text is, Postgres knows without reading it.)
+#: (How long a text is, Postgres knows without reading it.) By column: a row of its own for each message costs Postgres
+#: several times as much, for it looks up how each type is written once a row, but once an array.
 CONTEXT = """
-    SELECT json_agg(json_build_array(m.role, m.content, m.tool_calls, m.tool_call_id, m.metadata, m.number,
-        m.request_id, m.created_at)) AS newest_first
+    SELECT json_build_array(array_agg(m.role), array_agg(m.content), array_agg(m.tool_calls),
+        array_agg(m.tool_call_id), array_agg(m.metadata), array_agg(m.number), array_agg(m.request_id),
+        array_agg(m.created_at)) AS newest_first
     FROM (SELECT *, sum(octet_length(m.content) + coalesce(octet_length(m.tool_calls::text), 0)
                 + coalesce(octet_length(m.metadata::text), 0)) OVER (ORDER BY m.number DESC) AS so_far
         FROM (SELECT * FROM messages AS m WHERE m.session_id = r.session_id
@@ -86,7 +88,7 @@ def claim(
 def _claim(row: list[Any]) -> Claim:
     *request, traceparent, summary, through, newest = row
     id_, *facts, stream_key, queue, published_at, publications, run_left, deadline_left = request
-    messages = [_message(*one) for one in reversed(newest or [])]
+    messages = [_message(*one) for one in zip(*(reversed(column or ()) for column in newest), strict=True)]
     told = [] if summary is None else [_told(summary, through)]
     context = [*told, *whole_turns(messages)]
     published = datetime.fromisoformat(published_at)
