@@ -1,9 +1,14 @@
-"""Hand over: whoever ends a request makes the next of its session the head, and publishes what its user may run."""
+"""Hand over: whoever ends a request makes the next of its session the head, and publishes what its user may run.
+
+Most often nothing waits. To see that takes a look into an index; to begin the statement, a tenth of what an end takes.
+"""
 
 from __future__ import annotations
 
 #: A statement of its own, after the lock on the users: it must see what was accepted while that was waited for.
 NEXT_HEADS = """
+IF EXISTS (SELECT FROM unnest(_sessions, _positions) AS done(session_id, position) JOIN requests AS r
+           ON r.session_id = done.session_id AND r.position > done.position AND r.finished_at IS NULL) THEN
 UPDATE requests AS r SET head = true, rank = next.rank
 FROM (
     SELECT first.id, (SELECT min(b.priority) FROM requests AS b
@@ -18,10 +23,13 @@ FROM (
     WHERE NOT EXISTS (SELECT FROM requests AS h WHERE h.session_id = done.session_id AND h.head)
 ) AS next
 WHERE r.id = next.id;
+END IF;
 """
 
 #: Up to each user's room, by rank, then age.
 PUBLISH_NEXT = """
+_published := '[]';
+IF EXISTS (SELECT FROM requests AS r WHERE r.user_id = ANY(_users) AND r.head AND r.published_at IS NULL) THEN
 WITH room AS (
     SELECT u.user_id, _concurrency - (
         SELECT count(*) FROM requests AS r
@@ -41,4 +49,5 @@ WITH room AS (
 )
 SELECT coalesce(json_agg(json_build_array(id, user_id, conversation_id, queue, publications, traceparent)), '[]')
 INTO _published FROM given;
+END IF;
 """
