@@ -102,6 +102,20 @@ def test_a_head_that_is_to_be_retried_now_moves_to_the_queue_of_what_waits_behin
     assert row(sql, claimed.id, "rank, queue, status") == (0, 0, "retrying")
 
 
+def test_a_head_that_a_claim_would_take_by_now_moves_for_its_message_may_be_spent_meanwhile(
+    desk: Desk, sql: Sql
+) -> None:
+    claimed = desk.running(priority=Priority.batch)
+    desk.end(ending(claimed, Status.retrying, delay=30, countdown=True))
+    desk.accept(new(conversation="other"))  # planned, so that the next one is quick
+    sql.execute(
+        "UPDATE requests SET due_at = clock_timestamp() + interval '45 milliseconds' WHERE id = %s", [claimed.id]
+    )
+    (publication,) = desk.accept(new(priority=Priority.urgent))
+    assert (publication.id, publication.queue) == (claimed.id, Priority.urgent)
+    assert [one.id for one in desk.claim(claimed.id)] == [claimed.id]
+
+
 @pytest.mark.parametrize("status", [Status.retrying, Status.queued])
 def test_a_head_that_waits_for_its_time_moves_when_it_is_due(desk: Desk, sql: Sql, status: Status) -> None:
     claimed = desk.running(priority=Priority.batch)

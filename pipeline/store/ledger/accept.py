@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from pipeline.store.database import Database
+from pipeline.store.ledger.claim import EARLY
 from pipeline.store.ledger.records import Accepted, NewRequest, Publication
 from pipeline.store.procedures import Procedure
 
@@ -87,15 +88,16 @@ INTO _published, _behind, _busy FROM placed;
 """  # noqa: S608 - the inserted text is the constant above
 
 #: For what now waits behind its session's head: that takes the highest priority that waits there, and moves to that
-#: queue if it could run now. One that runs, or waits for its time, goes there when it is due; what is interrupted ends.
-_PRESS = """
+#: queue if it could be claimed now (a claim passes over it while it is locked here, and its message is spent). One that
+#: runs, or waits for its time, goes there when it is due; what is interrupted ends.
+_PRESS = f"""
 WITH behind AS (
     SELECT session_id, min(priority) AS rank, min(ord) FILTER (WHERE on_busy = 'interrupt') AS interrupter
     FROM json_to_recordset(_behind) AS b(ord int, session_id bigint, priority smallint, on_busy text)
     GROUP BY session_id
 ), hurry AS (
     SELECT h.id, behind.rank,
-        h.status <> 'running' AND h.published_at IS NOT NULL AND h.due_at <= clock_timestamp() AS moves
+        h.status <> 'running' AND h.published_at IS NOT NULL AND h.due_at <= clock_timestamp() + {EARLY} AS moves
     FROM behind JOIN requests AS h ON h.session_id = behind.session_id AND h.head
     WHERE h.rank > behind.rank AND (h.status <> 'running' OR behind.interrupter IS NULL)
     FOR NO KEY UPDATE OF h
@@ -119,7 +121,7 @@ SELECT (SELECT coalesce(json_agg(one), '[]') FROM (
         FROM hurried AS h JOIN sessions AS s ON s.id = h.session_id WHERE h.moves) AS p(one)),
     (SELECT json_agg(json_build_array(ord, id, worker_id)) FROM interrupted)
 INTO _published, _interrupted;
-"""
+"""  # noqa: S608 - likewise
 
 #: Most sessions are idle, and have nothing behind a head: the second statement is not even begun then.
 NEW_REQUESTS = f"{_STORE}\nIF _behind IS NOT NULL THEN\n{_PRESS}\nEND IF;"

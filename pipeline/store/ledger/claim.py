@@ -34,13 +34,16 @@ NOT_AWAITED = "PERFORM set_config('synchronous_commit', 'off', true);"
 #: Grows with each claim, and is never given twice, although a crash may forget that it was given: hence the clock.
 FENCE = "greatest(r.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
 
+#: A message that comes so little before its time is taken: clocks and timers are no better than that.
+EARLY = "interval '50 milliseconds'"
+
 #: SKIP LOCKED: whoever holds a waiting request's row moves or ends it, and publishes again after its commit.
 CLAIM_AND_READ = f"""
 WITH candidate AS (
     SELECT r.id FROM requests AS r
     WHERE r.id = ANY(_ids) AND r.head AND r.deadline > now()
         AND (r.status IN ('queued', 'retrying') AND r.attempts < r.max_attempts
-                AND r.due_at <= now() + interval '50 milliseconds'
+                AND r.due_at <= now() + {EARLY}
             OR r.status = 'running' AND r.worker_id = _worker AND r.id = ANY(_lost))
         AND EXISTS (SELECT FROM workers AS w WHERE w.id = _worker AND w.lease_until > now())
     FOR NO KEY UPDATE SKIP LOCKED
