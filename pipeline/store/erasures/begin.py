@@ -7,13 +7,15 @@ from uuid import UUID, uuid4
 from pipeline.store.database import Database
 from pipeline.store.erasures.forget import FORGET_USER
 from pipeline.store.erasures.records import Scope, new_salt
-from pipeline.store.ledger.accept import LOCK_USERS
+from pipeline.store.ledger.accept import HOLD_USERS, LOCK_USERS
 from pipeline.store.procedures import Procedure
 
 #: Seconds for which an erasure is left to whoever has begun or resumed it.
 HOLD = 60.0
 
-#: Under the user's lock, so that no session is being accepted meanwhile. What is accepted later is not erased.
+#: Under the user's lock, so that no session is being accepted meanwhile. What is accepted later is not erased. One who
+#: is not known, and is to be forgotten, is made known first, for the lock's sake: whoever accepts the first request of
+#: that user would otherwise put a session under the row that goes here.
 BEGIN = Procedure(
     "begin_erasure",
     (
@@ -25,9 +27,13 @@ BEGIN = Procedure(
         "_conversation_hash bytea",
         "_hold float8",
     ),
-    declare="    _user text := _users[1];\n    _sessions bigint[];\n    _begun bool;",
+    declare="    _user text := _users[1];\n    _held int;\n    _sessions bigint[];\n    _begun bool;",
     body=f"""
+IF _conversation IS NULL THEN
+{HOLD_USERS}
+ELSE
 {LOCK_USERS}
+END IF;
 _sessions := ARRAY(SELECT id FROM sessions WHERE user_id = _user AND conversation_id = _conversation
     UNION SELECT id FROM sessions WHERE user_id = _user AND _conversation IS NULL ORDER BY id);
 INSERT INTO erasures (id, scope, salt, user_hash, conversation_hash, sessions, next_try_at)
