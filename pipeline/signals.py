@@ -76,6 +76,11 @@ def users_met(user_ids: Collection[str]) -> None:
     _labels.learn(user_ids)
 
 
+def users_known() -> frozenset[str]:
+    """The users who have a label of their own, as far as this process has heard."""
+    return _labels.known
+
+
 def users_shown() -> set[str]:
     """The users who have a label of their own here."""
     return (estate.values("user_id") | _labels.known) - {OTHER}

@@ -60,6 +60,7 @@ class Runtime:
         self._settings = settings
         self._database = Database(settings.database, size=settings.database_pool_size, rehearse=rehearse.answering)
         signals.label_users_by(users.claiming(self._database, settings.metrics_max_users))
+        self._labels = users.Watch(self._database)
         self._client = broker.connect(settings.broker, settings.broker_timeout)
         self._held = Held()
         self._courier = Courier(settings, self._client)
@@ -218,7 +219,7 @@ class Runtime:
         """What every worker does every so often."""
         self.recovery.run()
         users.expect(self._database)
-        users.look(self._database)
+        self._labels.look()
 
     def _account(self, claim: Claim, calls: tuple[Call, ...]) -> None:
         if not calls:

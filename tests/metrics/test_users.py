@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import metrics, signals, users
 from pipeline.store.database import Database
-from pipeline.store.measures.users import AHEAD, claim, claiming, expect, free
+from pipeline.store.measures.users import AHEAD, Watch, claim, claiming, expect, free
 from pipeline.users import OTHER, UserLabels
 from tests.store.desk import Desk, new
 
@@ -81,6 +81,37 @@ def test_a_full_fleet_is_not_asked_again_and_an_erased_user_makes_room(
     assert lost == ["ada"]
     assert labels.of("dan") == "dan"
     assert (labels.of("ada"), labels.of("bob")) == (OTHER, "bob")
+    store.close()
+
+
+def test_who_watches_looks_at_all_that_is_shown_only_after_a_label_was_taken_away(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, looks = Database(database, size=1), 0
+    shown = signals.users_shown
+
+    def counting() -> set[str]:
+        nonlocal looks
+        looks += 1
+        return shown()
+
+    monkeypatch.setattr(signals, "users_shown", counting)
+    signals.label_users_by(claiming(store, 10))
+    watch = Watch(store)
+    signals.request_begun("watched and kept")
+    signals.request_begun("watched and erased")
+    watch.look()
+    assert looks == 0
+    free(store, "watched and erased")
+    watch.look()
+    assert "watched and erased" not in shown()
+    assert "watched and kept" in shown()
+    metrics.REQUESTS.labels("watched and erased", "failed").inc()  # a thread that was about to
+    watch.look()
+    assert "watched and erased" not in shown()
+    watch.look()
+    assert looks == 2
+    signals.user_forgotten("watched and kept")
     store.close()
 
 
