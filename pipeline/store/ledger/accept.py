@@ -127,7 +127,7 @@ INTO _published, _interrupted;
 NEW_REQUESTS = f"{_STORE}\nIF _behind IS NOT NULL THEN\n{_PRESS}\nEND IF;"
 
 #: What the above declares.
-NEW_REQUESTS_SAY = "    _published json;\n    _behind json;\n    _busy json;\n    _interrupted json;"
+NEW_REQUESTS_DECLARE = "    _published json;\n    _behind json;\n    _busy json;\n    _interrupted json;"
 
 KNOWN_KEYS = f"""
 SELECT json_agg(json_build_array(i.ord, r.id, r.origin, encode(r.stream_key, 'hex'), encode(r.content_hash, 'hex')))
@@ -144,7 +144,7 @@ JOIN requests AS r ON r.user_id = k.key ->> 0 AND r.idempotency_key = k.key ->> 
 ACCEPT = Procedure(
     "accept",
     ("_users text[]", "_items json", "_with_keys bool", "_concurrency int"),
-    declare=f"    _held int;\n    _known json;\n{NEW_REQUESTS_SAY}",
+    declare=f"    _held int;\n    _known json;\n{NEW_REQUESTS_DECLARE}",
     body=f"""
 {HOLD_USERS}
 {NEW_SESSIONS}

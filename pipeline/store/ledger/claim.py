@@ -13,8 +13,8 @@ from pipeline.store.ledger.records import Claim
 from pipeline.store.procedures import Procedure
 
 #: As many index entries as the window has, however long the history is; and of what they lead to, no more than fits.
-#: (How long a text is, Postgres knows without reading it.) By column: a row of its own for each message costs Postgres
-#: several times as much, for it looks up how each type is written once a row, but once an array.
+#: (How long a text is, Postgres knows without reading it.) By column: how a type is written Postgres looks up once an
+#: array, but once a value where each message is an array of its own.
 CONTEXT = """
     SELECT json_build_array(array_agg(m.role), array_agg(m.content), array_agg(m.tool_calls),
         array_agg(m.tool_call_id), array_agg(m.metadata), array_agg(m.number), array_agg(m.request_id),

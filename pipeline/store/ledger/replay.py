@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pipeline.schemas import Status
 from pipeline.store.database import Database
-from pipeline.store.ledger.accept import LOCK_USERS, NEW_REQUESTS, NEW_REQUESTS_SAY
+from pipeline.store.ledger.accept import LOCK_USERS, NEW_REQUESTS, NEW_REQUESTS_DECLARE
 from pipeline.store.ledger.records import Accepted, Publication
 from pipeline.store.procedures import Procedure
 
@@ -35,7 +35,7 @@ LEFT JOIN requests AS live ON live.retry_of = r.id AND live.finished_at IS NULL 
 REPLAY = Procedure(
     "replay",
     ("_replays json", "_replayed text[]", "_concurrency int"),
-    declare=f"    _users text[];\n    _items json;\n    _facts json;\n{NEW_REQUESTS_SAY}",
+    declare=f"    _users text[];\n    _items json;\n    _facts json;\n{NEW_REQUESTS_DECLARE}",
     body=f"""
 SELECT array_agg(DISTINCT r.user_id ORDER BY r.user_id) INTO _users
 FROM json_to_recordset(_replays) AS w(original uuid) JOIN requests AS r ON r.id = w.original;
