@@ -77,6 +77,7 @@ TIMEOUT = "5min"
 
 _COUNTS = ["requests", "unfinished", "calls", "attempts", "archives", "archived", "messages", "summaries"]
 
+#: The last session of a user who is to be forgotten may go with another erasure, of that session alone.
 ERASE = Procedure(
     "erase",
     ("_erasure uuid", "_sessions bigint[]", "_streams_kept float8", "_writing float8", "_concurrency int"),
@@ -93,7 +94,8 @@ END IF;
 {MESSAGES}
 {NOTE}
 {PUBLISH_NEXT}
-IF EXISTS (SELECT FROM erasures WHERE id = _erasure AND scope = 'user') THEN
+IF EXISTS (SELECT FROM erasures
+           WHERE scope = 'user' AND (id = _erasure OR finished_at IS NULL AND sessions && _sessions)) THEN
 {FORGET_USER}
 END IF;
 RETURN json_build_object('cancelled', coalesce(_cancelled, '[]'), 'running', coalesce(_running, '[]'),

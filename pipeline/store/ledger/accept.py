@@ -20,19 +20,23 @@ _ITEMS = """
         retry_of uuid)
 """
 
-#: From here to the commit nobody else accepts or hands on a request of these users.
-LOCK_USERS = "PERFORM FROM users WHERE user_id = ANY(_users) ORDER BY user_id FOR NO KEY UPDATE;"
+#: From here to the commit nobody else accepts or hands on a request of these users. One who was erased meanwhile, and
+#: may be made anew by another, is not held, and is no more among them.
+LOCK_USERS = """
+_users := ARRAY(SELECT user_id FROM users WHERE user_id = ANY(_users) ORDER BY user_id FOR NO KEY UPDATE);
+"""
 
 NEW_USERS = "INSERT INTO users (user_id) SELECT unnest(_users) ORDER BY 1 ON CONFLICT DO NOTHING;"
 
-#: Again where one was erased between the two statements.
+#: Where one was erased between the two statements, it is done anew from the start: to make that one known while others
+#: are held would be out of order, and end in a deadlock with whoever goes by it.
 HOLD_USERS = f"""
-LOOP
+_held := cardinality(_users);
 {NEW_USERS}
 {LOCK_USERS}
-    GET DIAGNOSTICS _held = ROW_COUNT;
-    EXIT WHEN _held = cardinality(_users);
-END LOOP;
+IF cardinality(_users) < _held THEN
+    RAISE serialization_failure USING MESSAGE = 'a user was erased meanwhile';
+END IF;
 """
 
 NEW_SESSIONS = f"""
@@ -123,8 +127,14 @@ SELECT (SELECT coalesce(json_agg(one), '[]') FROM (
 INTO _published, _interrupted;
 """  # noqa: S608 - likewise
 
-#: Most sessions are idle, and have nothing behind a head: the second statement is not even begun then.
-NEW_REQUESTS = f"{_STORE}\nIF _behind IS NOT NULL THEN\n{_PRESS}\nEND IF;"
+#: A statement of its own: one that a claim holds is running afterwards, and the next statement is to see that.
+_HOLD_HEADS = """
+PERFORM FROM requests AS h WHERE h.head AND h.session_id IN (
+    SELECT session_id FROM json_to_recordset(_behind) AS b(session_id bigint)) ORDER BY h.id FOR NO KEY UPDATE;
+"""
+
+#: Most sessions are idle, and have nothing behind a head: the other statements are not even begun then.
+NEW_REQUESTS = f"{_STORE}\nIF _behind IS NOT NULL THEN\n{_HOLD_HEADS}\n{_PRESS}\nEND IF;"
 
 #: What the above declares.
 NEW_REQUESTS_DECLARE = "    _published json;\n    _behind json;\n    _busy json;\n    _interrupted json;"
@@ -175,6 +185,11 @@ def accept(
     )
     known = {ord_: _known(*facts) for ord_, *facts in said["known"]}
     busy = _with_their_likes(batch, said["busy"])
+    if any(
+        new.idempotency_key is not None and ord_ not in known and ord_ not in busy for ord_, new in enumerate(batch)
+    ):
+        # What had the key was there when it was stored by, and forgotten when it was looked for.
+        return accept(database, batch, concurrency=concurrency)
     interrupted = {ord_: (UUID(id_), UUID(worker)) for ord_, id_, worker in said["interrupted"]}
     return (
         [

@@ -109,8 +109,17 @@ RETURN json_build_object('ended', _ended, 'published', _published, 'crowded', _c
 """,
 )
 
+#: What is being erased is waited for, and gone then: a call can refer to it no more.
+HOLD_CALLED = """
+PERFORM FROM requests WHERE id IN (SELECT request_id FROM json_to_recordset(_calls) AS c(request_id uuid))
+ORDER BY id FOR KEY SHARE;
+"""
+
 ACCOUNT = Procedure(
-    "account", ("_calls json",), body=f"WITH {CALLED} SELECT NULL INTO _done; RETURN NULL;", declare="    _done json;"
+    "account",
+    ("_calls json",),
+    body=f"{HOLD_CALLED}\nWITH {CALLED} SELECT NULL INTO _done;\nRETURN NULL;",
+    declare="    _done json;",
 )
 
 
