@@ -30,14 +30,11 @@ from pipeline.store.erasures.handfuls import SESSIONS
 from tests.archive.conftest import MakeArchiver
 from tests.archive.library import Library, rules
 from tests.servers import Broker, eventually
-from tests.store.desk import Desk, Sql, answered, count, new
+from tests.store.desk import Desk, Sql, answered, count
 
 Objects = Callable[[], list[str]]
 
 ADA = Scope("ada")
-
-#: Whoever waits for a lock.
-WAITING = "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 def wait_over(sql: Sql) -> None:
@@ -240,41 +237,6 @@ def test_an_archive_whose_writer_dies_after_the_erasure_is_removed(
     library.sql.execute("UPDATE condemned_objects SET written_until = now()")
     goes_on(client, library.sql, receipt.id)
     assert objects() == []
-
-
-def test_a_user_who_is_erased_while_a_request_is_accepted_is_made_anew(client: Client, sql: Sql) -> None:
-    sql.execute("INSERT INTO users (user_id) VALUES ('ada')")
-    with psycopg.connect(client._settings.database) as eraser, ThreadPoolExecutor(1) as threads:
-        eraser.execute("SELECT FROM users FOR UPDATE")
-        accepting = threads.submit(client.submit, "a question", user_id="ada", conversation_id="thesis")
-        eventually(lambda: count(sql, WAITING), 30, what="it waits for the user's row, which it has seen")
-        eraser.execute("DELETE FROM users")
-        eraser.commit()
-        handle = accepting.result(30)
-    assert handle.status() == "queued"
-
-
-def test_one_who_is_not_known_is_erased_while_their_first_request_is_accepted(
-    store: Database, desk: Desk, sql: Sql, ledger_url: str
-) -> None:
-    with psycopg.connect(ledger_url) as other, ThreadPoolExecutor(2) as threads:
-        other.execute("LOCK TABLE metric_users IN ACCESS EXCLUSIVE MODE")
-        erasing = threads.submit(erasures.begin, store, ADA)
-        eventually(lambda: count(sql, WAITING) == 1, 10, what="it has seen that there is no session")
-        accepting = threads.submit(desk.accept, new())
-        eventually(
-            lambda: accepting.done() or count(sql, WAITING) == 2, 10, what="it is accepted, or waits for its turn"
-        )
-        other.rollback()
-        erasing.result(30)
-        accepting.result(30)
-    assert [count(sql, table) for table in ("users", "sessions", "requests")] == [1, 1, 1]
-
-
-def test_erasing_a_session_of_one_who_is_not_known_leaves_nothing_of_their_name(client: Client, sql: Sql) -> None:
-    client.erase("ada", "thesis")
-    client.erase("ada")
-    assert count(sql, "users") == 0
 
 
 @pytest.mark.parametrize("scope", [Scope("ada"), Scope("ada", "0")], ids=["user", "session"])

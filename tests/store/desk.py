@@ -125,6 +125,10 @@ def row(sql: Sql, id_: UUID, columns: str) -> tuple[Any, ...]:
     return found
 
 
+#: Whoever waits for a lock.
+WAITING = "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
 def count(sql: Sql, of: str) -> int:
     """How many rows a `FROM` clause has."""
     found = sql.execute(f"SELECT count(*) FROM {of}").fetchone()

@@ -42,16 +42,11 @@ def test_the_bar_at_100_and_500_users_is_the_median_ratio(users: int, least: flo
     assert (kept.passed, missed.passed) == (True, False)
 
 
-def test_the_bar_at_10_users_is_the_own_time_and_not_the_ratio() -> None:
-    slow = replace(a_round(10, 1), apart=True, own_p50=10.1, own_p99=25.0)
-    bars = report.bars({slow.load: [(slow, replace(a_round(10, 9, BARE.name), apart=True))]})
+@pytest.mark.parametrize("apart", [True, False], ids=["apart", "together"])
+def test_the_bar_at_10_users_is_the_own_time_and_not_the_ratio_however_they_begin(*, apart: bool) -> None:
+    slow = replace(a_round(10, 1), apart=apart, own_p50=10.1, own_p99=25.0)
+    bars = report.bars({slow.load: [(slow, replace(a_round(10, 9, BARE.name), apart=apart))]})
     assert {bar.text.split()[2]: bar.passed for bar in bars} == {"p50": False, "p99": True}
-
-
-def test_the_own_time_is_asked_of_users_who_begin_apart_and_the_ratio_of_those_who_begin_together() -> None:
-    assert report.bars(pairs(10, (1, 1000))) == []
-    apart = [tuple(replace(side, apart=True) for side in pair) for pair in pairs(500, (1, 1000))[Load(500, 4)]]
-    assert report.bars({Load(500, 4, apart=True): [(ours, bare) for ours, bare in apart]}) == []
 
 
 def test_other_numbers_of_users_have_no_bar() -> None:

@@ -27,7 +27,7 @@ BEGIN = Procedure(
         "_conversation_hash bytea",
         "_hold float8",
     ),
-    declare="    _user text := _users[1];\n    _held int;\n    _sessions bigint[];\n    _begun bool;",
+    declare="    _user text := _users[1];\n    _wanted int;\n    _sessions bigint[];\n    _begun bool;",
     body=f"""
 IF _conversation IS NULL THEN
 {HOLD_USERS}

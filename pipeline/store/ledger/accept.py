@@ -31,10 +31,10 @@ NEW_USERS = "INSERT INTO users (user_id) SELECT unnest(_users) ORDER BY 1 ON CON
 #: Where one was erased between the two statements, it is done anew from the start: to make that one known while others
 #: are held would be out of order, and end in a deadlock with whoever goes by it.
 HOLD_USERS = f"""
-_held := cardinality(_users);
+_wanted := cardinality(_users);
 {NEW_USERS}
 {LOCK_USERS}
-IF cardinality(_users) < _held THEN
+IF cardinality(_users) < _wanted THEN
     RAISE serialization_failure USING MESSAGE = 'a user was erased meanwhile';
 END IF;
 """
@@ -154,7 +154,7 @@ JOIN requests AS r ON r.user_id = k.key ->> 0 AND r.idempotency_key = k.key ->> 
 ACCEPT = Procedure(
     "accept",
     ("_users text[]", "_items json", "_with_keys bool", "_concurrency int"),
-    declare=f"    _held int;\n    _known json;\n{NEW_REQUESTS_DECLARE}",
+    declare=f"    _wanted int;\n    _known json;\n{NEW_REQUESTS_DECLARE}",
     body=f"""
 {HOLD_USERS}
 {NEW_SESSIONS}
