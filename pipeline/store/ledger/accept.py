@@ -91,19 +91,19 @@ SELECT coalesce(json_agg(json_build_array(id, user_id, conversation_id, rank, 1,
 INTO _published, _behind, _busy FROM placed;
 """  # noqa: S608 - the inserted text is the constant above
 
-#: For what now waits behind its session's head: that takes the highest priority that waits there, and moves to that
-#: queue if it could be claimed now (a claim passes over it while it is locked here, and its message is spent). One that
-#: runs, or waits for its time, goes there when it is due; what is interrupted ends.
+#: For what now waits behind its session's head: that takes the highest priority that waits there. Whatever is locked
+#: for that, or to be interrupted, and could be claimed now, is published again: a claim passes over it meanwhile, and
+#: its message is spent. What runs, or waits for its time, moves when it is due; what is interrupted ends.
 _PRESS = f"""
 WITH behind AS (
     SELECT session_id, min(priority) AS rank, min(ord) FILTER (WHERE on_busy = 'interrupt') AS interrupter
     FROM json_to_recordset(_behind) AS b(ord int, session_id bigint, priority smallint, on_busy text)
     GROUP BY session_id
 ), hurry AS (
-    SELECT h.id, behind.rank,
+    SELECT h.id, least(h.rank, behind.rank) AS rank,
         h.status <> 'running' AND h.published_at IS NOT NULL AND h.due_at <= clock_timestamp() + {EARLY} AS moves
     FROM behind JOIN requests AS h ON h.session_id = behind.session_id AND h.head
-    WHERE h.rank > behind.rank AND (h.status <> 'running' OR behind.interrupter IS NULL)
+    WHERE CASE WHEN behind.interrupter IS NULL THEN h.rank > behind.rank ELSE h.status <> 'running' END
     FOR NO KEY UPDATE OF h
 ), hurried AS (
     UPDATE requests AS h SET rank = hurry.rank,
@@ -127,10 +127,12 @@ SELECT (SELECT coalesce(json_agg(one), '[]') FROM (
 INTO _published, _interrupted;
 """  # noqa: S608 - likewise
 
-#: A statement of its own: one that a claim holds is running afterwards, and the next statement is to see that.
+#: Those that are to be interrupted. A statement of its own: one that a claim holds is running afterwards, and the next
+#: statement is to see that. No others are held: a claim passes over them, and their message would be spent for nothing.
 _HOLD_HEADS = """
 PERFORM FROM requests AS h WHERE h.head AND h.session_id IN (
-    SELECT session_id FROM json_to_recordset(_behind) AS b(session_id bigint)) ORDER BY h.id FOR NO KEY UPDATE;
+    SELECT session_id FROM json_to_recordset(_behind) AS b(session_id bigint, on_busy text)
+    WHERE on_busy = 'interrupt') ORDER BY h.id FOR NO KEY UPDATE;
 """
 
 #: Most sessions are idle, and have nothing behind a head: the other statements are not even begun then.
