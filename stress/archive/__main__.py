@@ -10,14 +10,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from pipeline.local import accounts, folders
-from pipeline.local.postgres import Postgres
 from pipeline.resources import PACKAGE
-from pipeline.store import migrate
+from stress import embedded
 from stress.archive import context
 from stress.archive.content import MESSAGES, fill
 from stress.interrupting import until_signalled
@@ -55,7 +51,7 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
 def main(given: list[str] | None = None) -> int:
     options = arguments(given)
     print(f"{os.cpu_count()} cores, Python {platform.python_version()}, {MESSAGES} messages a session", flush=True)
-    with _postgres() as url:
+    with embedded.postgres() as url:
         growing = [_run("ours", url, size) for size in options.sizes]
         ours, plain = _run("ours", url, options.baseline), _run("baseline", url, options.baseline)
         taken = context.measure(url, options.lengths, options.queries)
@@ -100,22 +96,6 @@ def _context(taken: dict[int, list[float]]) -> Iterator[tuple[bool, str]]:
             times <= SLOWER,
             f"p{share * 100:.0f} of the longest is {times:.2f} times the shortest's (at most {SLOWER:g})",
         )
-
-
-@contextmanager
-def _postgres() -> Iterator[str]:
-    """The URL of an embedded server, durable as it is by default, with this version's tables."""
-    with tempfile.TemporaryDirectory(prefix="archive-stress-") as folder:
-        account = accounts.for_postgres(Path(folder))
-        sockets = folders.for_sockets(account)
-        postgres = Postgres(Path(folder) / "postgres", sockets)
-        try:
-            postgres.start()
-            migrate.upgrade(postgres.url)
-            yield postgres.url
-        finally:
-            postgres.stop()
-            folders.remove_sockets(sockets)
 
 
 if __name__ == "__main__":

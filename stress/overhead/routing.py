@@ -12,7 +12,6 @@ import json
 import random
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,8 +24,6 @@ from pathlib import Path
 import redis
 
 from pipeline import broker
-from pipeline.local import folders
-from pipeline.local.valkey import Valkey
 from pipeline.providers.budget import Budgets
 from pipeline.providers.contract import CallControl, CallRequest, Completion
 from pipeline.providers.gate.gate import Gate
@@ -34,6 +31,7 @@ from pipeline.providers.router import Router
 from pipeline.schemas import Call, Message, Reply, Usage
 from pipeline.settings import ProviderSettings, Settings
 from pipeline.worker.step import SWITCH_INTERVAL
+from stress import embedded
 from stress.interrupting import until_signalled
 from stress.overhead.load import WORK_SECONDS
 from stress.overhead.report import Bar
@@ -168,20 +166,6 @@ def routed(url: str) -> Iterator[tuple[Router, Waiting]]:
         router.close()
 
 
-@contextmanager
-def valkey() -> Iterator[str]:
-    """The URL of an embedded one, as durable as in production."""
-    sockets = folders.for_sockets()
-    with tempfile.TemporaryDirectory(prefix="overhead-") as folder:
-        server = Valkey(Path(folder) / "valkey", sockets)
-        server.start()
-        try:
-            yield server.url
-        finally:
-            server.stop()
-            folders.remove_sockets(sockets)
-
-
 def main(given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stress.overhead.routing", description=__doc__)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 10, 50], help="callers at once (1 10 50)")
@@ -190,7 +174,7 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
     options = parser.parse_args(given)
     sys.setswitchinterval(SWITCH_INTERVAL)  # as in a worker
-    with valkey() as url, routed(url) as (router, waiting), broker.connect(url, 1) as client:
+    with embedded.valkey() as url, routed(url) as (router, waiting), broker.connect(url, 1) as client:
         found = [measure(router, waiting, client, threads, options.calls) for threads in options.threads]
     print("\n".join(map(str, found)))
     bars = [bar for one in found for bar in one.bars]

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 import psycopg
 import redis
 
-from pipeline.local import accounts, folders
-from pipeline.local.accounts import Account
-from pipeline.local.postgres import Postgres
-from pipeline.local.valkey import Valkey
 from pipeline.store import migrate
+from stress import embedded
 from stress.overhead.bare.schema import TABLE
 
 
@@ -35,31 +30,12 @@ class Servers:
 def servers(database_url: str | None, broker_url: str | None) -> Iterator[Servers]:
     """Both servers, with both sides' tables. Those on this machine only: their CPU seconds are read."""
     with ExitStack() as stack:
-        if database_url is None or broker_url is None:
-            database_url, broker_url = stack.enter_context(_embedded())
+        database_url = database_url or stack.enter_context(embedded.postgres())
+        broker_url = broker_url or stack.enter_context(embedded.valkey())
         migrate.upgrade(database_url)
         with psycopg.connect(database_url) as connection:
             connection.execute(TABLE)
         yield _look_at(database_url, broker_url)
-
-
-@contextmanager
-def _embedded() -> Iterator[tuple[str, str]]:
-    with tempfile.TemporaryDirectory(prefix="overhead-") as folder, ExitStack() as stack:
-        data = Path(folder)
-        postgres = Postgres(data / "postgres", _sockets(stack, accounts.for_postgres(data)))
-        valkey = Valkey(data / "valkey", _sockets(stack))
-        for server in (postgres, valkey):
-            server.start()
-            stack.callback(server.stop)
-        yield postgres.url, valkey.url
-
-
-def _sockets(stack: ExitStack, account: Account | None = None) -> Path:
-    """A folder that goes with the stack. Not below the data: as root, Postgres is another user, who must walk there."""
-    folder = folders.for_sockets(account)
-    stack.callback(folders.remove_sockets, folder)
-    return folder
 
 
 def _look_at(database_url: str, broker_url: str) -> Servers:

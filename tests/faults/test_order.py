@@ -21,6 +21,15 @@ def test_fifty_concurrent_submits_to_one_session_are_answered_in_order(fleet: Fl
     assert fleet.rows(in_order.format("r.position")) == fleet.rows(in_order.format("m.number"))
 
 
+def test_in_a_burst_no_request_waits_for_recovery_to_publish_it_again(fleet: Fleet) -> None:
+    fleet.start(2)
+    sessions = [str(number) for number in range(20)]
+    with ThreadPoolExecutor(40) as threads:
+        handles = list(threads.map(lambda one: fleet.ask(user_id=one, conversation_id=one), sessions * 8))
+    fleet.assert_answered(handles, attempts=1)
+    assert fleet.rows("SELECT id FROM requests WHERE publications > 1") == []
+
+
 def test_urgent_goes_before_normal_before_batch_but_order_before_priority(
     database: str, broker: Broker, make_fleet: MakeFleet
 ) -> None:
