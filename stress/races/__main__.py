@@ -54,7 +54,8 @@ def _told(verdict: Verdict) -> list[str]:
     faults = [f"RAISED {count} times: {what}" for what, count in verdict.raised.most_common()]
     broken = [f"BROKEN {what}" for what in verdict.broken]
     last = "all held" if verdict.held else "something did not hold"
-    return [*verbs, f"{verdict.accepted:>8,} requests accepted; recovery helped: {helped}", *faults, *broken, last]
+    counts = f"{verdict.accepted:,} requests accepted, {verdict.archived:,} messages archived"
+    return [*verbs, counts, f"recovery helped: {helped}", *faults, *broken, last]
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from pipeline.archive.archiver import Report
 from pipeline.store import invariants
 from pipeline.store.ledger.outcomes import missing
 from stress.races.verbs import Racer
@@ -31,6 +32,8 @@ class Verdict:
     #: What recovery had to do, by why.
     helped: Counter[str] = field(default_factory=Counter)
     accepted: int = 0
+    #: Messages.
+    archived: int = 0
     broken: list[str] = field(default_factory=list)
 
     @property
@@ -71,6 +74,8 @@ def _do(name: str, verb: Callable[[], object], verdict: Verdict) -> None:
     verdict.verbs[name] += 1
     if isinstance(result, Counter):
         verdict.helped.update(result)
+    elif isinstance(result, Report):
+        verdict.archived += result.messages
 
 
 def _drain(racer: Racer, verdict: Verdict) -> int:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from pipeline.errors import RequestNotFound
+from pipeline.archive.archiver import Report
+from pipeline.archive.restoring import restore
+from pipeline.errors import ArchiveBusy, RequestNotFound, SessionNotFound
 from pipeline.schemas import Message, Priority, Status
 from pipeline.store import archives, invariants, ledger, retention
 from pipeline.store.erasures import Scope
@@ -52,6 +55,7 @@ class Racer:
             "recover": (6, self.world.recovery.run),
             "replay": (3, self.replay),
             "archive": (5, self.archive),
+            "restore": (2, self.restore),
             "erase": (4, self.erase),
             "resume erasures": (1, self.world.eraser.resume),
             "forget": (2, self.forget),
@@ -145,11 +149,17 @@ class Racer:
                 world.accepted[result.id] = Kept(world.accepted[id_].scope, asked_at)
         world.courier.carry(published)
 
-    def archive(self) -> None:
+    def archive(self) -> Report:
         """The sessions that are due."""
         world = self.world
         due = world.database.patiently(lambda: archives.due(world.database, world.archiver.rules, most=HANDFUL))
-        world.archiver.archive(due, whole=self.dice.random() < 0.2)
+        return world.archiver.archive(due, whole=self.dice.random() < 0.2)
+
+    def restore(self) -> None:
+        """A conversation is hot again, if it is there and nobody archives it."""
+        world = self.world
+        with suppress(SessionNotFound, ArchiveBusy):
+            restore(world.database, world.archiver.storage, self._user(), self._conversation(), grace=0.5)
 
     def erase(self) -> None:
         """A conversation, or all of a user's."""

@@ -40,7 +40,7 @@ SHORT = {
 }
 
 #: Messages of a session: few enough that each is archived several times.
-FEW = {"max_messages_in_memory": 8, "recent_context_window": 4, "archive_threshold": 8, "restore_grace_hours": 0.0001}
+FEW = {"max_messages_in_memory": 4, "recent_context_window": 2, "archive_threshold": 4, "restore_grace_hours": 0.0001}
 
 #: Seconds for which a worker lives that is not to die.
 LONG = 3600.0
