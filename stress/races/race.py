@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pipeline.archive.archiver import Report
-from pipeline.store import invariants
 from pipeline.store.ledger.outcomes import missing
 from stress.races.verbs import Racer
 from stress.races.world import World
@@ -53,7 +52,6 @@ def race(world: World, *, threads: int, seconds: float, seed: int) -> Verdict:
     left = _drain(racers[0], verdict)
     verdict.accepted = len(world.accepted)
     verdict.broken += [*_left(left), *_lost(world), *_told_twice(world), *_spent(verdict), *_deadlocks(world)]
-    verdict.broken += map(str, invariants.check(world.database, max_delay=world.settings.retry_max_delay))
     return verdict
 
 
@@ -86,6 +84,7 @@ def _drain(racer: Racer, verdict: Verdict) -> int:
         _do("claim", racer.claim, verdict)
         _do("end", racer.end, verdict)
     _do("resume erasures", racer.world.eraser.resume, verdict)
+    _do("look", racer.look, verdict)
     return left
 
 

@@ -18,6 +18,7 @@ from pipeline.store.erasures import Scope
 from pipeline.store.ledger import Claim, Ending, NewRequest, RepeatableEnd
 from pipeline.store.ledger.outcomes import standing
 from pipeline.store.ledger.replay import Replay, replay
+from pipeline.store.measures import users as labels
 from stress.races.world import SHORT, Kept, World
 
 #: Conversations of a user, and repeated idempotency keys of theirs.
@@ -33,6 +34,9 @@ ENOUGH = 60
 CROWDED = """
 SELECT user_id, count(*) FROM requests WHERE head AND published_at IS NOT NULL GROUP BY user_id HAVING count(*) > %s
 """
+
+#: Names that are kept of those who were erased.
+NAMELESS = "SELECT user_id FROM metric_users AS m WHERE NOT EXISTS (SELECT FROM users AS u WHERE u.user_id = m.user_id)"
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Racer:
             "erase": (4, self.erase),
             "resume erasures": (1, self.world.eraser.resume),
             "forget": (2, self.forget),
+            "label": (2, self.label),
             "look": (3, self.look),
         }
 
@@ -173,12 +178,17 @@ class Racer:
         world = self.world
         world.database.patiently(lambda: retention.forget_requests(world.database, age=self.dice.uniform(0.1, 2)))
 
+    def label(self) -> None:
+        """Somebody is to be called by name in metrics."""
+        labels.claim(self.world.database, [self._user()], most=100)
+
     def look(self) -> None:
         """What must hold at every moment holds now. Raises AssertionError."""
         database, most = self.world.database, self.world.settings.user_concurrency
         broken = [str(one) for one in invariants.check(database, max_delay=SHORT["retry_max_delay"])]
         with database.connection() as connection:
             broken += [f"{user} has {count} under way" for user, count in connection.execute(CROWDED, [most])]
+            broken += [f"{user} is gone and has a label" for (user,) in connection.execute(NAMELESS)]
         assert not broken, "; ".join(broken)
 
     def _end(self, endings: list[Ending]) -> None:

@@ -21,6 +21,7 @@ from pipeline.store.ledger import account
 from pipeline.store.ledger.accept import ACCEPT, _items
 from pipeline.store.ledger.claim import CLAIM
 from pipeline.store.ledger.recover import DUE
+from pipeline.store.measures import users as labels
 from tests.erasure.test_unfinished import ADA, goes_on
 from tests.servers import eventually
 from tests.store.desk import WAITING, Desk, Sql, answered, count, new, row
@@ -182,6 +183,30 @@ def test_users_who_are_erased_and_come_back_cost_nobody_a_deadlock(
     second.result(30)
     assert faults == ["SerializationFailure"], "which costs a new try at once, and a deadlock a second"
     assert count(sql, "requests") == 4
+
+
+def test_one_who_is_being_erased_is_given_no_label(
+    store: Database, desk: Desk, sql: Sql, other: Connection, threads: Threads
+) -> None:
+    desk.converse()
+    erase_by(other, store)
+    claiming = threads.submit(labels.claim, store, ["ada"], most=10)
+    eventually(lambda: claiming.done() or count(sql, WAITING), 10, what="it waits for what becomes of her")
+    other.commit()
+    assert claiming.result(30) == set()
+    assert (count(sql, "users"), count(sql, "metric_users")) == (0, 0)
+
+
+def test_a_label_that_is_given_before_its_user_is_erased_goes_with_them(
+    client: Client, desk: Desk, sql: Sql, other: Connection, threads: Threads
+) -> None:
+    desk.converse()
+    other.execute(labels.GIVE, {"users": ["ada"], "most": 10})
+    erasing = threads.submit(client.erase, "ada")
+    wait_for(sql, 1)
+    other.commit()
+    assert erasing.result(30).complete
+    assert (count(sql, "users"), count(sql, "metric_users")) == (0, 0)
 
 
 def test_calls_of_a_request_that_is_being_erased_are_no_fault(

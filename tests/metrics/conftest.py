@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
+import psycopg
 import pytest
 
 from pipeline import signals
@@ -12,6 +14,21 @@ from pipeline.providers.simulator import Simulator
 from tests.fleet import Fleet
 from tests.metrics.scraping import ExporterProcess
 from tests.servers import Broker
+
+
+class MakeKnown(Protocol):
+    """`make_known("ada", …)` makes them users, as accepting a request of theirs does."""
+
+    def __call__(self, *names: str) -> None: ...
+
+
+@pytest.fixture
+def make_known(database: str) -> MakeKnown:
+    def make(*names: str) -> None:
+        with psycopg.connect(database) as connection:
+            connection.execute("INSERT INTO users (user_id) SELECT unnest(%s::text[])", [list(names)])
+
+    return make
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from pipeline.estate import Estate, Totals
 from pipeline.serving import Server
 from pipeline.store.database import Database
 from pipeline.store.measures import estates, users
+from tests.metrics.conftest import MakeKnown
 from tests.metrics.scraping import fetch, total
 
 
@@ -134,8 +135,9 @@ def test_what_was_adopted_of_a_forgotten_user_and_what_was_counted_here_are_adde
 
 
 def test_what_is_left_of_somebody_who_was_erased_meanwhile_is_left_among_the_others(
-    one: Process, database: str
+    one: Process, database: str, make_known: MakeKnown
 ) -> None:
+    make_known("ada", "bob")
     store = Database(database, size=2)
     users.claim(store, ["ada", "bob"], most=10)
     for user, times in (("ada", 3), ("bob", 2), ("other", 1)):
@@ -146,7 +148,8 @@ def test_what_is_left_of_somebody_who_was_erased_meanwhile_is_left_among_the_oth
     store.close()
 
 
-def test_an_estate_is_adopted_once(one: Process, database: str) -> None:
+def test_an_estate_is_adopted_once(one: Process, database: str, make_known: MakeKnown) -> None:
+    make_known("ada")
     store = Database(database, size=2)
     users.claim(store, ["ada"], most=10)
     one.count("ada", 3)

@@ -13,6 +13,7 @@ from pipeline import metrics, signals, users
 from pipeline.store.database import Database
 from pipeline.store.measures.users import AHEAD, Watch, claim, claiming, expect, free
 from pipeline.users import OTHER, UserLabels
+from tests.metrics.conftest import MakeKnown
 from tests.store.desk import Desk, new
 
 WORKERS, USERS, MOST = 4, 10_000, 100
@@ -40,7 +41,10 @@ print(json.dumps({"series": len(samples), "labels": labels, "requests": sum(samp
 """
 
 
-def test_ten_thousand_users_over_four_workers_leave_a_bounded_number_of_series(database: str) -> None:
+def test_ten_thousand_users_over_four_workers_leave_a_bounded_number_of_series(
+    database: str, make_known: MakeKnown
+) -> None:
+    make_known(*(f"user {n}" for n in range(USERS)))
     share = USERS // WORKERS
     started = [
         subprocess.Popen(
@@ -58,8 +62,9 @@ def test_ten_thousand_users_over_four_workers_leave_a_bounded_number_of_series(d
 
 
 def test_a_full_fleet_is_not_asked_again_and_an_erased_user_makes_room(
-    database: str, monkeypatch: pytest.MonkeyPatch
+    database: str, make_known: MakeKnown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    make_known("ada", "bob", "cy", "dan")
     store, lost = Database(database, size=1), list[str]()
     asked = 0
 
@@ -85,8 +90,9 @@ def test_a_full_fleet_is_not_asked_again_and_an_erased_user_makes_room(
 
 
 def test_who_watches_looks_at_all_that_is_shown_only_after_a_label_was_taken_away(
-    database: str, monkeypatch: pytest.MonkeyPatch
+    database: str, make_known: MakeKnown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    make_known("watched and kept", "watched and erased")
     store, looks = Database(database, size=1), 0
     shown = signals.users_shown
 
@@ -115,7 +121,15 @@ def test_who_watches_looks_at_all_that_is_shown_only_after_a_label_was_taken_awa
     store.close()
 
 
-def test_processes_at_once_do_not_give_more_labels_than_there_are(database: str) -> None:
+def test_who_is_nobodys_user_takes_no_label_from_those_who_are(database: str, make_known: MakeKnown) -> None:
+    make_known("ada")
+    store = Database(database, size=1)
+    assert claim(store, ["stranger", "ada"], most=1) == {"ada"}
+    store.close()
+
+
+def test_processes_at_once_do_not_give_more_labels_than_there_are(database: str, make_known: MakeKnown) -> None:
+    make_known("bob", "cy", "dan")
     with psycopg.connect(database) as connection:
         connection.execute("INSERT INTO metric_users (user_id) VALUES ('ada')")
     store = Database(database, size=1)

@@ -18,15 +18,16 @@ WHERE e.id IN (SELECT id FROM metric_estates WHERE EXISTS (
     WHERE series -> 1 @> jsonb_build_array(jsonb_build_array('user_id', _user))) ORDER BY id FOR UPDATE);
 """  # noqa: S608 - the inserted text is a constant
 
-#: Statements on whatever else bears the user's id, `_user`. They run while the user's row is locked, before it goes.
+#: Statements on whatever else bears the user's id, `_user`. They run when the user's row is gone, but for the commit:
+#: whoever adds to what they remove holds that row, so that it is found here, or finds nobody to be added to.
 KEPT_ELSEWHERE = ("DELETE FROM metric_users WHERE user_id = _user;", RELABEL_ESTATES)
 
 #: Nothing of a user whose sessions are all gone stays.
 FORGET_USER = "\n".join(
     (
         "IF NOT EXISTS (SELECT FROM sessions WHERE user_id = _user) THEN",
-        *KEPT_ELSEWHERE,
         "DELETE FROM users WHERE user_id = _user;",
+        *KEPT_ELSEWHERE,
         "END IF;",
     )
 )

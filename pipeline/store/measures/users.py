@@ -27,9 +27,14 @@ WHERE finished_at IS NULL AND deadline < now() + %s * interval '1 second' LIMIT 
 #: Seconds before a request's deadline from which its user's series are made: several scrapes.
 AHEAD = 120.0
 
+#: To users that there are: one who is being erased is waited for, and gets none; whoever erases one next waits for
+#: this, and takes it away.
 GIVE = """
+WITH known AS (
+    SELECT user_id FROM users WHERE user_id = ANY(%(users)s) ORDER BY user_id FOR KEY SHARE
+)
 INSERT INTO metric_users (user_id)
-SELECT u.user_id FROM unnest(%(users)s::text[]) WITH ORDINALITY AS u(user_id, ord)
+SELECT u.user_id FROM unnest(%(users)s::text[]) WITH ORDINALITY AS u(user_id, ord) JOIN known USING (user_id)
 WHERE NOT EXISTS (SELECT FROM metric_users AS m WHERE m.user_id = u.user_id)
 ORDER BY u.ord LIMIT greatest(0, %(most)s - (SELECT count(*) FROM metric_users))
 ON CONFLICT DO NOTHING
