@@ -3,67 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import redis
 
-from pipeline import Client, Handle, QueueFull, metrics
+from pipeline import Handle, QueueFull, metrics
 from pipeline.admission import tally
-from pipeline.rate import Rate
 from pipeline.schemas import Status
 from pipeline.store.database import Database
 from pipeline.store.ledger.depth import depth
+from tests.admission.asking import LIMIT, accepted, ask, counted, counts_to, in_a_minute, probe, refused
 from tests.admission.conftest import Connect
 from tests.servers import Broker, eventually
 from tests.store.desk import Desk, Sql, answered, count, ending, new
-
-#: Of which 19 may wait.
-LIMIT = 20
-
-
-def ask(client: Client, number: int = 1, **options: Any) -> list[Any]:
-    given = {"text": "Hello.", "conversation_id": "thesis", **options}
-    return client.submit_many([{"user_id": f"u{n}", **given} for n in range(number)])
-
-
-def accepted(results: list[Any]) -> int:
-    return sum(isinstance(one, Handle) for one in results)
-
-
-def counted(client: redis.Redis) -> int | None:
-    found = client.hget(tally.QUEUE, "depth")
-    return None if found is None else int(found)
-
-
-def in_a_minute(client: redis.Redis) -> int:
-    """A moment of the broker's clock: what was counted or asked then stays new for the whole test."""
-    return int(client.time()[0]) * 1000 + 60_000
-
-
-def counts_to(client: Client, broker: redis.Redis, expected: int, probe: Callable[[], object]) -> None:
-    """Probe until an exact count says so."""
-
-    def look() -> bool:
-        probe()
-        return counted(broker) == expected
-
-    eventually(look, what=f"the count is {expected}")
-
-
-def probe(client: Client) -> None:
-    """Look at the limits as a submission does, and submit nothing."""
-    _, ask = client._gate.admit([])
-    if ask is not None:
-        client._gate.count(ask)
-
-
-def refused(client: Client, **options: Any) -> QueueFull:
-    with pytest.raises(QueueFull) as full:
-        client.submit("Hello.", **{"user_id": "late", "conversation_id": "new", **options})
-    return full.value
-
 
 # -- what is counted --------------------------------------------------------------------------------------------------
 
@@ -185,101 +138,6 @@ def test_the_mark_is_at_95_percent_but_never_at_nothing(
     redis_client.hset(tally.QUEUE, mapping={"depth": 0, "counted": 0, "accepted": 0, "at": in_a_minute(redis_client)})
     refusals, _ = client._gate.admit(["nobody"] * (limit + 1))
     assert refusals.count(None) == may_wait
-
-
-def grow_old(redis_client: redis.Redis, seconds: int = 3000) -> None:
-    """Let the last count be of that long ago, and nobody have asked for another."""
-    redis_client.hincrby(tally.QUEUE, "at", -1000 * seconds)
-    redis_client.hset(tally.QUEUE, "asked", in_a_minute(redis_client))
-
-
-def test_a_count_of_long_ago_refuses_nobody_when_the_queue_has_drained_meanwhile(
-    connect: Connect, broker: Broker, redis_client: redis.Redis, sql: Sql
-) -> None:
-    client = connect(broker.url, queue_limit=LIMIT)
-    eventually(lambda: accepted(ask(client, 30)) == 0, 20, what="the queue is full")
-    sql.execute("UPDATE requests SET status = 'failed', head = false, finished_at = now()")
-    grow_old(redis_client)
-    assert accepted(ask(client, 25, conversation_id="later")) == 19
-    assert refused(client).depth == 19
-
-
-def test_a_queue_that_is_still_full_refuses_after_a_new_count_too(
-    connect: Connect, broker: Broker, redis_client: redis.Redis
-) -> None:
-    client = connect(broker.url, queue_limit=LIMIT)
-    eventually(lambda: accepted(ask(client, 30)) == 0, 20, what="the queue is full")
-    grow_old(redis_client)
-    redis_client.hset(tally.QUEUE, "rate", 10**6)
-    assert refused(client).retry_after == 60, "how fast it drained is of long ago, too"
-
-
-# -- when to come again -----------------------------------------------------------------------------------------------
-
-
-def told(connect: Connect, broker: Broker, redis_client: redis.Redis, **known: Any) -> float:
-    """What a caller is told, given what is known of a queue of which 100 wait at the limit of 100."""
-    client = connect(broker.url, queue_limit=100)
-    fresh = in_a_minute(redis_client)
-    known |= {"depth": 100, "counted": 0, "accepted": 0, "asked": fresh, "at": fresh}
-    redis_client.hset(tally.QUEUE, mapping=known)  # type: ignore[arg-type] # its keys may be str
-    return refused(client).retry_after
-
-
-@pytest.mark.parametrize(("rate", "seconds"), [(10, 3.0), (2, 15.0), (0.01, 60.0), (1e6, 1.0), (0, 60.0)])
-def test_a_caller_is_told_how_long_it_takes_to_drain(
-    connect: Connect, broker: Broker, redis_client: redis.Redis, rate: float, seconds: float
-) -> None:
-    assert told(connect, broker, redis_client, rate=rate) == pytest.approx(seconds)
-
-
-def test_nobody_knows_how_long_a_queue_takes_that_does_not_drain(
-    connect: Connect, broker: Broker, redis_client: redis.Redis
-) -> None:
-    assert told(connect, broker, redis_client) == 60
-
-
-def test_the_drain_rate_is_what_left_the_queue(redis_client: redis.Redis) -> None:
-    limits = tally.Tally(redis_client, Rate(1000, 60), most=10**6, warn_at=10**6)
-    now = int(redis_client.time()[0]) * 1000
-    limits.look(["ada"] * 100)
-    limits.counted(100, tally.Ask(now, 100))
-    assert redis_client.hget(tally.QUEUE, "rate") is None
-    limits.look(["ada"] * 50)
-    limits.counted(90, tally.Ask(now + 2000, 150))  # 60 have left in two seconds
-    assert redis_client.hget(tally.QUEUE, "rate") == b"30"
-    limits.counted(90, tally.Ask(now + 1000, 150))  # older: void
-    assert redis_client.hget(tally.QUEUE, "at") == str(now + 2000).encode()
-    limits.counted(90, tally.Ask(now + 12_000, 150))  # none in ten seconds
-    assert float(redis_client.hget(tally.QUEUE, "rate") or 0) == pytest.approx(30 * 0.3679, rel=0.01)
-    limits.counted(0, tally.Ask(now + 60_000, 150))
-    assert redis_client.hget(tally.QUEUE, "rate") is None
-
-
-def test_a_count_that_fails_as_nobody_foresaw_is_counted_and_the_next_one_is_made(
-    connect: Connect, broker: Broker, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = connect(broker.url)
-    faults = metrics.THREAD_FAULTS.labels("admission")
-    before = faults._value.get()
-
-    def fail(database: Database, *, most: int) -> int:
-        raise LookupError("nobody foresaw it")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("pipeline.admission.gate.depth", fail)
-        ask(client)
-        eventually(lambda: faults._value.get() == before + 1, what="it is counted")
-    counts_to(client, redis_client, 1, lambda: probe(client))
-
-
-def test_a_count_from_before_the_broker_was_emptied_is_void(redis_client: redis.Redis) -> None:
-    limits = tally.Tally(redis_client, Rate(1000, 60), most=10**6, warn_at=10**6)
-    ask = limits.look(["ada"] * 100).ask
-    assert ask is not None
-    redis_client.flushall()
-    limits.counted(100, ask)
-    assert limits.look(["ada"]).depth is None
 
 
 # -- how far off ------------------------------------------------------------------------------------------------------
