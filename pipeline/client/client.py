@@ -19,6 +19,7 @@ from pipeline.archive import reading
 from pipeline.archive.storage import Storage, open_storage
 from pipeline.client.acceptance import Acceptance, batches
 from pipeline.client.asynchronous import Asynchronous
+from pipeline.client.cancelling import cancel
 from pipeline.client.erasing import Erasing
 from pipeline.client.handle import Handle
 from pipeline.client.others import Others
@@ -29,11 +30,11 @@ from pipeline.courier import Courier
 from pipeline.erasure import Eraser
 from pipeline.errors import ClientClosed, IdempotencyConflict, InvalidRequest, PipelineError, RequestNotFound
 from pipeline.once import once
-from pipeline.schemas import OUTCOMES, Message, Status
+from pipeline.schemas import Message
 from pipeline.settings import Settings, current
 from pipeline.store import history
 from pipeline.store.database import Database
-from pipeline.store.ledger import Accepted, Ending, NewRequest, Outcome, RepeatableEnd, rehearse
+from pipeline.store.ledger import Accepted, NewRequest, Outcome, rehearse
 from pipeline.store.ledger.outcomes import Standing, standing
 from pipeline.store.measures import inheritance, users
 
@@ -205,26 +206,8 @@ class Client(Asynchronous, Erasing):
 
     def cancel(self, request_id: UUID) -> bool:
         """As Handle.cancel."""
-        now = self.standing(request_id)
-        ending = Ending(
-            id=request_id,
-            status=Status.cancelled,
-            fence=None,
-            user_id=now.user_id,
-            session_id=now.session_id,
-            position=now.position,
-        )
-        if now.status in OUTCOMES:
-            return False
-        concurrency = self._settings.user_concurrency
-        ended = self._database.patiently(RepeatableEnd(self._database, [ending], concurrency))
-        ended.count([ending])
-        for course in ended.courses.values():
-            if course.worker is not None:  # as the end found it: `now` is of a moment before
-                self._courier.cancel(UUID(course.worker), request_id)
-        self._courier.tell(ended.outcomes)
-        self._courier.carry(ended.publications)
-        return bool(ended.ids)
+        now, concurrency = self.standing(request_id), self._settings.user_concurrency
+        return cancel(self._database, self._courier, now, concurrency=concurrency)
 
     def archived_answer(self, request_id: UUID) -> str:
         """The answer of a request whose messages are not hot any more. Raises AnswerGone, and as `history` does."""

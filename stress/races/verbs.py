@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 from pipeline.archive.archiver import Report
 from pipeline.archive.restoring import restore
+from pipeline.client.cancelling import cancel
 from pipeline.errors import ArchiveBusy, RequestNotFound, SessionNotFound
 from pipeline.schemas import Message, Priority, Status
 from pipeline.store import archives, invariants, ledger, retention
@@ -137,8 +138,7 @@ class Racer:
             now = self.world.database.patiently(lambda: standing(self.world.database, id_))
         except RequestNotFound:
             return  # erased, or forgotten
-        if not now.status.final:
-            self._end([Ending(now.id, Status.cancelled, None, now.user_id, now.session_id, now.position)])
+        cancel(self.world.database, self.world.courier, now, concurrency=self.world.settings.user_concurrency)
 
     def replay(self) -> None:
         """What has failed is asked again, where it has."""
