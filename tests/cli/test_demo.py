@@ -5,19 +5,23 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from pipeline.cli import main
 from pipeline.cli.demo.report import print_report
 from pipeline.cli.demo.screen import Screen
 from pipeline.local import process
 from pipeline.store import invariants
 from pipeline.store.database import Database
-from tests.cli.terminal import PIPELINE, environment
+from tests.cli.terminal import PIPELINE, environment, run
 from tests.servers import eventually
 from tests.store.desk import Desk, Sql, new
 
@@ -25,10 +29,19 @@ from tests.store.desk import Desk, Sql, new
 ALL, FIRST_TEXT = 150, 60
 
 
+#: The command, but for its story: what answers is up, and all went well.
+UNTOLD = """
+import typer
+from pipeline.cli import demo
+demo._play = lambda stack, screen, standby: stack.start_serving() is None
+typer.run(demo.demo)
+"""
+
+
 class Demo:
     """A demo that runs in an empty folder, with another one for what is temporary."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, command: Sequence[str] = (*PIPELINE, "demo")) -> None:
         self.temporary = folder / "temporary"
         self.temporary.mkdir()
         empty = folder / "empty"
@@ -39,7 +52,7 @@ class Demo:
         self.output = folder / "output"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [*PIPELINE, "demo", *arguments], cwd=empty, env=given, stdout=output, stderr=subprocess.STDOUT
+                [*command, *arguments], cwd=empty, env=given, stdout=output, stderr=subprocess.STDOUT
             )
         self.family: list[psutil.Process] = []
 
@@ -145,3 +158,26 @@ def test_a_broken_invariant_is_shown(desk: Desk, store: Database, sql: Sql, caps
     said = capsys.readouterr().out
     assert "BROKEN  text_in_one_place" in said
     assert str(one.id) in said
+
+
+@pytest.mark.parametrize(("held", "code"), [(True, 0), (False, 1)], ids=["all held", "one broke"])
+def test_a_demo_says_by_its_exit_code_whether_the_invariants_held(
+    monkeypatch: pytest.MonkeyPatch, code: int, *, held: bool
+) -> None:
+    monkeypatch.setattr("pipeline.cli.demo._play", lambda *_: held)
+    monkeypatch.setattr("pipeline.cli.demo._interrupt_on_signals", lambda: None)
+    assert CliRunner().invoke(main, ["demo"]).exit_code == code
+
+
+def test_a_demo_that_is_kept_can_be_used_from_another_terminal_until_it_is_interrupted(tmp_path: Path) -> None:
+    demo = Demo(tmp_path, "--keep", command=(sys.executable, "-c", UNTOLD))
+    demo.wait_for("logs ")
+    said = demo.said()
+    assert re.search(r"Flower +http://127\.0\.0\.1:\d+ \(user pipeline, password \S+\)", flat(said))
+    (stack_file,) = re.findall(r"export CITE_AGENT_STACK_FILE=(\S+)", said)
+    asking = ("ask", "And?", "--user", "ada", "--conversation", "thesis")
+    asked = run(*asking, folder=tmp_path, CITE_AGENT_STACK_FILE=stack_file)
+    assert "[simulated]" in asked.stdout, asked.stderr
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.process.wait(60) == 0, demo.said()
+    assert not demo.left_behind()
