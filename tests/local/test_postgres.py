@@ -83,6 +83,16 @@ def test_data_and_sockets_are_open_to_the_servers_user_alone(own_postgres: Postg
         assert facts.st_uid != 0
 
 
+def test_of_a_statement_that_failed_its_log_says_why_and_nothing_that_was_in_it(own_postgres: Postgres) -> None:
+    with psycopg.connect(own_postgres.url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE said (words text PRIMARY KEY)")
+        connection.execute("INSERT INTO said VALUES ('a secret')")
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            connection.execute("INSERT INTO said VALUES ('a secret')")
+    eventually(lambda: "duplicate key value" in own_postgres.log.read_text(), 10, what="it is logged")
+    assert "a secret" not in own_postgres.log.read_text()
+
+
 def test_what_was_committed_is_there_after_a_kill(own_postgres: Postgres) -> None:
     with psycopg.connect(own_postgres.url) as connection:
         connection.execute("CREATE TABLE kept ()")

@@ -28,7 +28,7 @@ from pipeline.local.stack import LocalStack
 from pipeline.settings import Settings
 from tests.local import serving
 from tests.local.serving import PARTS
-from tests.servers import eventually
+from tests.servers import Broker, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 #: A user who is neither root nor the one that root's Postgres becomes.
@@ -126,6 +126,16 @@ def test_servers_that_are_configured_are_used_and_not_started(
     with stack_on(tmp_path / "data") as stack:
         assert [server.name for server in stack.servers] == ["valkey"]
         assert stack.database_url == database
+
+
+def test_beside_a_broker_and_providers_that_are_configured_only_postgres_is_started(
+    tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CITE_AGENT_BROKER_URL", broker.url)
+    monkeypatch.setenv("CITE_AGENT_PROVIDERS", '[{"name": "mine", "base_url": "http://127.0.0.1:1/v1", "model": "m"}]')
+    with stack_on(tmp_path / "data") as stack:
+        assert [program.name for program in stack.programs] == ["postgres"]
+        assert (stack.broker_url, stack.simulator_url) == (broker.url, None)
 
 
 def test_an_interrupted_start_leaves_nothing(tmp_path: Path, state_file: Path) -> None:

@@ -23,7 +23,9 @@ from typer.testing import CliRunner
 
 from pipeline.cli.up import up as up_command
 from pipeline.local.folders import DataLock
-from pipeline.local.process import all_gone, family
+from pipeline.local.process import all_gone, at_work_in, family
+from pipeline.local.stack import LocalStack
+from pipeline.settings import Settings
 from tests.servers import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,6 +91,36 @@ def test_up_runs_all_of_it_restarts_what_dies_and_leaves_nothing(up: Up, tmp_pat
     assert not sockets.exists()
     assert not (tmp_path / "stack.json").exists()
     assert up.says("Stopping beat") in up.lines[: up.lines.index(up.says("Stopping simulator"))]
+
+
+@pytest.mark.parametrize("what", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda what: what.name)
+def test_whatever_asks_up_to_end_while_it_starts_it_ends_in_order(what: signal.Signals, up: Up, tmp_path: Path) -> None:
+    up.says("Starting postgres")
+    running = family(up.process.pid)
+    up.process.send_signal(what)
+    assert up.process.wait(timeout=60) == 0, up.lines
+    assert all_gone(running)
+    assert not at_work_in(tmp_path / "data" / "valkey", "valkey-server")
+    assert not at_work_in(tmp_path / "data" / "postgres", "postgres")
+    assert not (tmp_path / "stack.json").exists()
+
+
+def test_up_does_not_show_the_address_of_a_server_that_was_configured_for_its_password_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def be_there(stack: LocalStack) -> None:
+        stack.database_url, stack.broker_url = stack.settings.database, stack.settings.broker
+
+    monkeypatch.setenv("CITE_AGENT_STACK_FILE", str(tmp_path / "stack.json"))
+    settings = Settings(database_url="postgresql://me:hunter2@db/x", broker_url="redis://:hunter2@broker")
+    monkeypatch.setattr("pipeline.local.stack.current", lambda: settings)
+    monkeypatch.setattr(LocalStack, "start", be_there)
+    monkeypatch.setattr(LocalStack, "wait", lambda _: None)
+    app = typer.Typer()
+    app.command()(up_command)
+    said = CliRunner().invoke(app, ["--data", str(tmp_path / "data")]).output
+    assert "Ready." in said
+    assert "hunter2" not in said
 
 
 def test_up_on_data_in_use_says_who_uses_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
