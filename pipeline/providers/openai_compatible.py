@@ -29,6 +29,7 @@ class OpenAICompatible:
         self.model = provider.model
         self._provider = provider
         self._settings = settings
+        self._identity = _identity(provider.api_key.get_secret_value())
         self._http = httpx2.Client(transport=Transport(provider.base_url, keep=settings.worker_slots))
         self._client = openai.OpenAI(
             base_url=provider.base_url,
@@ -103,17 +104,24 @@ class OpenAICompatible:
         }
         if request.tools:
             body["tools"] = list(request.tools)
-        headers = {"X-Client-Request-Id": request.request_id} if request.request_id else {}
+        headers = self._identity | ({"X-Client-Request-Id": request.request_id} if request.request_id else {})
         # `post` rather than `chat.completions.create`: options that the SDK has no parameter for go through as well.
-        # By default it would send an admin key too, if the environment has one: that is none of a provider's business.
         return self._client.post(
             "/chat/completions",
             body=body,
-            options={"headers": headers, "security": {"bearer_auth": True}},
+            options={"headers": headers},
             cast_to=ChatCompletionChunk,
             stream=True,
             stream_cls=openai.Stream[ChatCompletionChunk],
         )
+
+
+def _identity(key: str) -> dict[str, str | openai.Omit]:
+    """The headers that say who calls. Of itself the SDK would take them from `OPENAI_…` variables, which may hold the
+    keys and names for another provider: they are none of this one's business."""
+    nothing = openai.Omit()
+    bearer = f"Bearer {key}" if key else nothing
+    return {"Authorization": bearer, "OpenAI-Organization": nothing, "OpenAI-Project": nothing}
 
 
 def _chunks(stream: openai.Stream[ChatCompletionChunk]) -> Iterator[ChatCompletionChunk]:

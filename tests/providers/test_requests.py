@@ -21,6 +21,10 @@ from tests.providers.test_replies import TOOL
 ANSWER = b'data: {"choices": [{"index": 0, "delta": {"content": "Yes."}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
 
 
+#: What the SDK would read of the environment by itself.
+OF_THE_ENVIRONMENT = "of-the-environment"
+
+
 class Notes:
     """A provider that says yes to everything, and keeps what it was sent: headers and body of each call."""
 
@@ -89,14 +93,16 @@ def test_a_tools_call_and_its_result_are_sent_with_what_ties_them_together(notes
     ]
 
 
-def test_a_provider_is_sent_its_own_key_and_no_other_of_the_environment(
-    notes: Notes, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("key", "sent"), [("sk-its-own", "Bearer sk-its-own"), ("", None)], ids=["a key", "none"])
+def test_a_provider_is_sent_its_own_key_and_nothing_that_the_environment_has_for_another(
+    notes: Notes, monkeypatch: pytest.MonkeyPatch, key: str, sent: str | None
 ) -> None:
-    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY"):
-        monkeypatch.setenv(name, "sk-of-the-environment")
-    config = ProviderSettings(name="some", base_url=notes.url, model="m", api_key=SecretStr("sk-its-own"))
+    for name in ("API_KEY", "ADMIN_KEY", "ORG_ID", "PROJECT_ID"):
+        monkeypatch.setenv(f"OPENAI_{name}", OF_THE_ENVIRONMENT)
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"authorization: Bearer {OF_THE_ENVIRONMENT}")
+    config = ProviderSettings(name="some", base_url=notes.url, model="m", api_key=SecretStr(key))
     provider = OpenAICompatible(config, Settings())
     Caller(provider).call()
     provider.close()
-    assert notes.headers[0]["authorization"] == "Bearer sk-its-own"
-    assert "sk-of-the-environment" not in str(notes.headers[0])
+    assert notes.headers[0]["authorization"] == sent
+    assert OF_THE_ENVIRONMENT not in str(notes.headers[0])
