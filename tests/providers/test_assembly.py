@@ -36,6 +36,13 @@ def test_tool_calls_in_turns_are_kept_apart_and_cleaned() -> None:
     assert assembly.cleaned
 
 
+def test_what_a_provider_calls_its_model_can_be_kept_as_well() -> None:
+    assembly = Assembly()
+    assembly.add(chunk({"content": "x"}, "stop\0", model="m\0\ud800"))
+    reply = assembly.reply("p", "another")
+    assert (reply.model, reply.finish_reason) == ("m\ufffd\ufffd", "stop\ufffd")
+
+
 def test_reasoning_counts_as_the_model_s_beginning_but_is_no_text() -> None:
     assembly = Assembly()
     assembly.add(chunk({"role": "assistant", "content": ""}))

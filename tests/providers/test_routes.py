@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -77,6 +78,30 @@ def test_a_call_over_tls_is_interrupted(tls: Simulator, connect_to: ConnectTo) -
 @pytest.mark.usefixtures("trusted")
 def test_a_long_prompt_goes_over_tls(tls: Simulator, connect_to: ConnectTo) -> None:
     assert connect_to(tls.url).call(options={"padding": "x" * 2_000_000}).reply.text
+
+
+@pytest.fixture
+def mute() -> Iterator[str]:
+    """The address of a server that takes connections, and says nothing of TLS or anything else."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}/v1"
+
+
+def test_a_handshake_that_never_ends_is_a_connection_that_times_out(mute: str, connect_to: ConnectTo) -> None:
+    began = time.monotonic()
+    assert connect_to(mute, provider_connect_timeout=0.4).failure().reason == "timeout"
+    assert time.monotonic() - began < 10  # and not the half minute until a first token
+
+
+def test_a_call_in_a_handshake_that_never_ends_is_interrupted(mute: str, connect_to: ConnectTo) -> None:
+    control = Control(time.monotonic() + 30)
+    pulled = threading.Timer(0.3, control.interrupt, ["cancelled"])
+    pulled.start()
+    began = time.monotonic()
+    with pytest.raises(AttemptInterrupted):
+        connect_to(mute, provider_connect_timeout=30).call(control=control)
+    assert time.monotonic() - began < 10
+    pulled.join()
 
 
 def test_an_unknown_certificate_is_a_connection_error(tls: Simulator, connect_to: ConnectTo) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.errors import ConfigurationError
 from pipeline.providers.simulator import Fault, Fixed, Simulator
+from pipeline.providers.simulator.replies import REFUSALS
 from tests.servers import eventually
 
 CHAT = "/v1/chat/completions"
@@ -32,6 +33,14 @@ def test_an_answer_says_that_it_is_simulated_and_is_the_same_each_time(http: htt
     assert texts[0].startswith("[simulated]")
     assert "hello" in texts[0]
     assert answers[0]["usage"]["total_tokens"] > 0
+
+
+@pytest.mark.parametrize("kind", sorted(REFUSALS))
+def test_a_refusal_says_that_it_is_simulated_too(simulator: Simulator, http: httpx2.Client, kind: str) -> None:
+    simulator.script(kind)
+    refused = http.post(CHAT, json=said("hello"))
+    assert refused.status_code >= 400
+    assert refused.json()["error"]["message"].startswith("[simulated]")
 
 
 def test_an_answer_tells_the_turn_and_what_was_seen_before(http: httpx2.Client) -> None:
