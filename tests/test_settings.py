@@ -225,7 +225,9 @@ def test_without_a_stack_and_an_address_both_remedies_are_named(monkeypatch: pyt
     for name in ("database", "broker"):
         with pytest.raises(ConfigurationError, match=f"CITE_AGENT_{name.upper()}_URL is not set") as refused:
             getattr(settings, name)
-        assert "`pipeline up`" in str(refused.value)
+        assert "Start one with `pipeline up`, or set CITE_AGENT_DATABASE_URL and CITE_AGENT_BROKER_URL." in str(
+            refused.value
+        )
         assert "stack.json" in str(refused.value)
 
 

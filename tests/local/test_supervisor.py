@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,32 @@ def test_a_killed_program_is_started_again_and_it_is_said(
     eventually(lambda: any("is back" in line for line in lines))
     assert child.pid != first
     assert lines[0].startswith("child was ended by SIGKILL; starting it again in 0.5 s")
+    supervisor.stop()
+    child.stop()
+
+
+def test_what_dies_is_not_started_before_its_time_and_what_cannot_be_started_is_tried_again_later(
+    tmp_path: Path, supervisor: Supervisor, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[float] = []
+    launch = Program.launch
+
+    def launch_at_the_third_try(program: Program) -> None:
+        starts.append(time.monotonic())
+        if len(starts) < 3:
+            raise FileNotFoundError("it is being installed anew")
+        launch(program)
+
+    child = program(tmp_path, LASTS)
+    child.start()
+    monkeypatch.setattr(Program, "launch", launch_at_the_third_try)
+    supervisor.watch([child])
+    killed = time.monotonic()
+    child.kill()
+    eventually(lambda: any("is back" in line for line in lines))
+    waits = [after - before for before, after in pairwise([killed, *starts])]
+    assert all(wait > 0.9 * FIRST_DELAY * times for wait, times in zip(waits, (1, 2, 4), strict=True)), waits
+    assert "child could not be started (it is being installed anew); starting it again in 1 s" in lines[1]
     supervisor.stop()
     child.stop()
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import psutil
 import pytest
@@ -73,6 +74,7 @@ def up(tmp_path: Path) -> Iterator[Up]:
 def test_up_runs_all_of_it_restarts_what_dies_and_leaves_nothing(up: Up, tmp_path: Path) -> None:
     up.says("Ready.")
     running = family(up.process.pid)
+    assert_only_this_machine_reaches(running)
     assert_flower_wants_its_password(up.says("Flower:"))
 
     worker = re.search(r"process (\d+)", up.says("Worker1:"))
@@ -144,6 +146,17 @@ def test_up_on_a_folder_of_the_users_says_what_to_name_instead(tmp_path: Path) -
         assert refused.exit_code == 2
         assert "name a new or an empty folder" in refused.output
         assert len(refused.output.splitlines()) == 1
+
+
+def assert_only_this_machine_reaches(running: list[psutil.Process]) -> None:
+    """Whoever listens does so on the loopback interface; the servers on none."""
+    listening = {(one.name(), at.laddr.ip) for one in running for at in listeners(one)}
+    assert {address for _, address in listening} == {"127.0.0.1"}
+    assert not {name for name, _ in listening} & {"postgres", "valkey-server"}
+
+
+def listeners(process: psutil.Process) -> list[Any]:
+    return [one for one in process.net_connections(kind="inet") if one.status == psutil.CONN_LISTEN]
 
 
 def assert_flower_wants_its_password(line: str) -> None:
