@@ -17,13 +17,16 @@ from pipeline import Message, Turn
 from pipeline.agents import Agent, AgentFunction
 from pipeline.broker import connect
 from pipeline.errors import AttemptInterrupted, ProviderError
+from pipeline.providers.openai_compatible import OpenAICompatible
+from pipeline.providers.simulator import Simulator
 from pipeline.retry import RetryPolicy
 from pipeline.schemas import Status
+from pipeline.settings import ProviderSettings, Settings
 from pipeline.store.ledger import Claim, Ending
 from pipeline.stream import Feed, StreamWriter, new_key
 from pipeline.turn import TURN_MAX
-from pipeline.worker.attempt import Attempt
-from pipeline.worker.held import INTERRUPTED, Control
+from pipeline.worker.attempt import TRACEBACK_MAX, Attempt
+from pipeline.worker.held import INTERRUPTED, RUN_LIMIT, Control
 
 CLAIM = Claim(
     id=uuid4(), fence=1, attempt=1, max_attempts=3, session_id=1, user_id="ada", conversation_id="thesis", position=1,
@@ -60,6 +63,39 @@ def test_what_postgres_cannot_keep_is_replaced_and_flagged_in_all_that_a_turn_le
     assert result.content == "found\ufffd \ufffd"
     assert result.metadata == {"raw\ufffd": ["\ufffd"]}
     assert (answer.content, answer.metadata) == ("Knuth.", {"cleaned": True})
+
+
+def test_nul_in_what_a_provider_says_is_flagged_in_the_answer(feed: Feed) -> None:
+    with Simulator() as simulator:
+        simulator.script("nul")
+        provider = OpenAICompatible(ProviderSettings(name="p", base_url=simulator.url, model="m"), Settings())
+        attempt = Attempt({"mine": Agent("mine", lambda turn: turn.call())}, provider, RetryPolicy(), 60)
+        ending = attempt.run(CLAIM, Control(time.monotonic() + 60), feed).ending
+        provider.close()
+    assert ending is not None
+    _, answer = ending.messages
+    assert answer.content.endswith("\ufffd")
+    assert answer.metadata == {"cleaned": True}
+
+
+def test_what_an_agent_shows_is_what_its_answer_will_be_so_that_no_reader_must_begin_anew(feed: Feed) -> None:
+    said: list[str] = []
+
+    def talks(turn: Turn) -> str:
+        turn.stream("Kn\0uth.")
+        said.append(turn.said)
+        return "Kn\0uth."
+
+    assert [ending_of(talks, feed).messages[-1].content] == said == ["Kn\ufffduth."]
+
+
+def test_the_end_of_a_traceback_is_kept_whatever_the_agents_error_says(feed: Feed) -> None:
+    def fails(_: Turn) -> str:
+        raise ValueError(f"{'x' * TRACEBACK_MAX} \0 \ud800 in the end")
+
+    error = ending_of(fails, feed).error or ""
+    assert error.rstrip().endswith("x \ufffd \ufffd in the end")
+    assert len(error) <= TRACEBACK_MAX
 
 
 DEEP: list[Any] = []
@@ -127,6 +163,27 @@ def test_past_its_limit_an_attempt_calls_no_model_even_if_nobody_has_told_it(fee
     ending = attempt.run(claim, Control(time.monotonic() + claim.run_left), feed).ending
     assert ending is not None
     assert ending.status == Status.expired
+
+
+@pytest.mark.parametrize(
+    ("why", "status"),
+    [("cancelled", None), ("claim lost", None), (INTERRUPTED, Status.cancelled), (RUN_LIMIT, Status.retrying)],
+)
+def test_what_an_agent_answers_that_did_not_listen_when_it_was_to_stop_is_no_answer(
+    feed: Feed, why: str, status: Status | None
+) -> None:
+    control = Control(time.monotonic() + 60)
+
+    def deaf(_: Turn) -> str:
+        if why == RUN_LIMIT:
+            control.limit = time.monotonic()
+        else:
+            control.interrupt(why)
+        return "Knuth."
+
+    ending = Attempt({"mine": Agent("mine", deaf)}, None, RetryPolicy(), 60).run(CLAIM, control, feed).ending
+    assert (ending and ending.status) == status
+    assert "Knuth." not in [message.content for message in (ending.messages if ending else ())]
 
 
 def test_a_call_that_the_deadline_cuts_off_leaves_the_request_expired(feed: Feed) -> None:
