@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,28 @@ import psycopg
 import pytest
 import redis
 
-from pipeline.local.program import Program
+from pipeline.local.process import Launch
+from pipeline.local.program import Program, has_said
 from pipeline.local.stack import LocalStack, Parts
 from pipeline.settings import Settings
 from tests.local.serving import PARTS
 from tests.local.test_supervisor import STUBBORN, program
 from tests.servers import eventually
+
+#: Once it is told to stop, whatever it was told of must still be there.
+LEANS_ON_SERVERS = """
+import signal, socket, sys
+def told(*_):
+    for path in sys.argv[1:]:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+    print("all there", flush=True)
+    sys.exit()
+signal.signal(signal.SIGTERM, told)
+print("at work", flush=True)
+while True:
+    signal.pause()
+"""
 
 
 @pytest.fixture
@@ -63,6 +80,18 @@ def test_a_terminals_ctrl_c_reaches_no_program_but_the_stack_which_stops_them_in
         for one in stack.programs:
             assert one.pid is not None
             assert os.getpgid(one.pid) != os.getpgrp(), one.name
+
+
+def test_whoever_works_is_stopped_while_the_servers_are_still_there(tmp_path: Path, lines: list[str]) -> None:
+    with stack_on(tmp_path / "data", lines, PARTS) as stack:
+        sockets = [str(one) for server in stack.servers for one in server.sockets.iterdir() if one.is_socket()]
+        assert len(sockets) == 2
+        command = [sys.executable, "-c", LEANS_ON_SERVERS, *sockets]
+        worker = Program("worker1", Launch(command, tmp_path / "worker1.log"), ready=has_said("at work"))
+        stack.workers.append(worker)
+        worker.start()
+    assert worker.said() == "at work\nall there"
+    assert lines.index("Stopping worker1") < lines.index("Stopping simulator")
 
 
 def test_a_second_ctrl_c_does_not_wait_for_what_does_not_end(tmp_path: Path, lines: list[str]) -> None:
