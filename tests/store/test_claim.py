@@ -12,6 +12,7 @@ from psycopg import ClientCursor
 
 from pipeline.schemas import Message, Priority, Status
 from pipeline.store.database import Database
+from pipeline.store.ledger import Claim, claim
 from pipeline.store.ledger.claim import CLAIM_AND_READ, whole_turns
 from tests.store.desk import Desk, Sql, answered, ending, new, row
 
@@ -75,6 +76,8 @@ def test_a_retry_is_not_claimed_before_it_is_due(desk: Desk, sql: Sql) -> None:
     claimed = desk.running()
     desk.end(ending(claimed, Status.retrying, delay=60, countdown=True))
     assert desk.claim(claimed.id) == []
+    sql.execute("UPDATE requests SET due_at = now() + interval '2 seconds'")
+    assert desk.claim(claimed.id) == []
     sql.execute("UPDATE requests SET due_at = now()")
     again = desk.claim_one(claimed.id)
     assert again.fence > claimed.fence
@@ -98,6 +101,19 @@ def test_a_worker_whose_lease_is_over_claims_nothing(desk: Desk) -> None:
     assert desk.claim(one.id, worker=desk.worker(lease=-1)) == []
     assert desk.claim(one.id, worker=uuid4()) == []
     desk.claim_one(one.id)
+
+
+def test_a_claim_whose_fate_is_unknown_is_made_anew_by_the_worker_that_has_it_and_by_no_other(desk: Desk) -> None:
+    claimed = desk.running()
+
+    def again(worker: UUID) -> list[Claim]:
+        """As after a lost reply, by which time another worker may have the request."""
+        lost = [claimed.id]
+        return claim(desk.database, worker, lost, window=50, most_bytes=1_000_000, lost=lost)
+
+    assert again(desk.worker()) == []
+    (anew,) = again(desk.worker_id)
+    assert (anew.attempt, anew.fence > claimed.fence) == (1, True)
 
 
 def test_of_eight_workers_at_once_one_gets_each_request(ledger_url: str, desk: Desk) -> None:
