@@ -104,6 +104,7 @@ def test_what_was_never_claimed_ends_without_an_attempt(desk: Desk, sql: Sql) ->
 def test_an_attempt_that_lost_its_claim_cannot_write(desk: Desk, sql: Sql) -> None:
     slow = desk.running()
     desk.end(ending(slow, Status.retrying, reason="worker_lost", delay=0))
+    assert desk.end(answered(slow, "before anybody has taken over")).ids == set()
     taken_over = desk.claim_one(slow.id)
     assert desk.end(answered(slow, "too late")).ids == set()
     assert row(sql, slow.id, "status, fence") == ("running", taken_over.fence)
