@@ -10,7 +10,7 @@ from pipeline.schemas import Call, Status, Usage
 from pipeline.store.ledger import outcomes
 from pipeline.store.ledger.end import in_force
 from pipeline.store.ledger.outcomes import standing
-from tests.store.desk import Desk, answered, cancellation, ending, new
+from tests.store.desk import Desk, Sql, answered, cancellation, ending, new
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 OUTCOMES_OF_ATTEMPTS = [Status.succeeded, Status.failed, Status.expired]
@@ -32,6 +32,16 @@ def test_an_outcome_tells_what_waiters_want_to_know(desk: Desk) -> None:
     assert 0 <= good.queued <= good.total
     assert good.total == pytest.approx(good.queued + good.running, abs=0.001)
     assert (bad.status, bad.reason, bad.text, bad.provider) == (Status.failed, "http_4xx", None, None)
+
+
+def test_what_was_tried_again_had_waited_until_its_first_attempt(desk: Desk, sql: Sql) -> None:
+    claimed = desk.running()
+    sql.execute("UPDATE requests SET accepted_at = now() - interval '1 hour', started_at = now() - interval '50 min'")
+    desk.end(ending(claimed, Status.retrying, delay=0))
+    desk.end(answered(desk.claim_one(claimed.id)))
+    (told,) = outcomes(desk.database, [claimed.id])
+    assert told.queued == pytest.approx(600)
+    assert told.total == pytest.approx(3600, abs=60)
 
 
 # -- a commit whose answer was lost -----------------------------------------------------------------------------------
