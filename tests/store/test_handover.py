@@ -30,6 +30,14 @@ def test_the_next_head_takes_the_highest_priority_behind_it(desk: Desk) -> None:
     assert (publication.id, publication.queue) == (second.id, 0)
 
 
+def test_who_has_ended_behind_the_next_head_hurries_nobody(desk: Desk) -> None:
+    claimed = desk.running()
+    desk.accept(second := new(), gone := new(priority=0))
+    desk.end(cancellation(standing(desk.database, gone.id)))
+    (publication,) = desk.end(answered(claimed)).publications
+    assert (publication.id, publication.queue) == (second.id, 1)
+
+
 def test_a_place_goes_to_the_highest_priority_then_the_oldest(desk: Desk) -> None:
     claims = [desk.running(conversation=f"c{index}") for index in range(3)]
     batch, old, young, urgent = (new(conversation=f"w{index}", priority=p) for index, p in enumerate([2, 1, 1, 0]))
