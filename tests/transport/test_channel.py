@@ -11,7 +11,7 @@ from kombu import Connection
 from pipeline.errors import ConfigurationError
 from pipeline.metrics import BROKER_FAULTS
 from pipeline.transport.address import as_kombu_uri, celery_broker_url, celery_settings, connection_options
-from tests.transport.harness import Broker
+from tests.transport.harness import Broker, Sender, wait_for
 
 
 @pytest.fixture
@@ -75,6 +75,28 @@ def test_what_was_popped_for_a_consumer_that_ended_goes_back(connection: Any, br
     assert broker.client.llen("normal") == 1
 
 
+def test_what_was_popped_goes_back_in_its_order(connection: Any, broker: Broker) -> None:
+    consumer = connection.Consumer([connection.SimpleQueue("normal").queue])
+    consumer.consume()
+    send(connection, "one", "two", "three")
+    connection.transport.cycle.on_poll_start()
+    wait_for(lambda: not broker.client.llen("normal"), what="all three were popped")
+    consumer.cancel()
+    assert [received(connection).payload for _ in range(3)] == ["one", "two", "three"]
+
+
+def test_what_was_popped_from_a_queue_that_has_lost_its_consumer_goes_back(connection: Any, broker: Broker) -> None:
+    taken: list[str] = []
+    queues = [connection.SimpleQueue(name).queue for name in ("normal", "batch")]
+    consumer = connection.Consumer(queues, on_message=lambda message: taken.append(message.payload))
+    consumer.consume()
+    connection.transport.cycle.on_poll_start()
+    send(connection, "one")
+    consumer.cancel_by_queue("normal")
+    connection.drain_events(timeout=5)
+    assert (taken, broker.client.llen("normal")) == ([], 1)
+
+
 def test_a_prefetch_count_bounds_a_batch(connection: Any, broker: Broker) -> None:
     taken: list[Any] = []
     consumer = connection.Consumer([connection.SimpleQueue("normal").queue], on_message=taken.append)
@@ -84,6 +106,39 @@ def test_a_prefetch_count_bounds_a_batch(connection: Any, broker: Broker) -> Non
     connection.drain_events(timeout=5)
     assert [message.payload for message in taken] == ["a", "b", "c"]
     assert broker.client.llen("normal") == 5
+
+
+def test_no_more_messages_are_held_for_later_than_may_be(connection: Any, broker: Broker) -> None:
+    taken: list[Any] = []
+    consumer = connection.Consumer([connection.SimpleQueue("normal").queue], on_message=taken.append)
+    consumer.qos(prefetch_count=0)
+    connection.default_channel.qos.held_limit = 2
+    consumer.consume()
+    send(connection, *"abc")
+    connection.drain_events(timeout=5)
+    with pytest.raises(TimeoutError):
+        connection.drain_events(timeout=0.1)
+    assert [message.payload for message in taken] == ["a", "b"]
+    taken[0].ack()
+    connection.drain_events(timeout=5)
+    assert [message.payload for message in taken] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("slots", [1, 0])
+def test_what_comes_when_others_have_taken_its_slots_goes_back(connection: Any, sender: Sender, slots: int) -> None:
+    """Tasks whose time has come take theirs while the broker's answer is outstanding."""
+    taken: list[Any] = []
+    free = 3
+    consumer = connection.Consumer([connection.SimpleQueue("normal").queue], on_message=taken.append)
+    connection.default_channel.qos.free_slots = lambda: free - len(taken)
+    consumer.consume()
+    connection.transport.cycle.on_poll_start()
+    free = slots
+    names = ["one", "two", "three"]
+    sender.note(*names)  # at once, so that all are popped
+    connection.drain_events(timeout=5)
+    assert [message.headers["id"] for message in taken] == names[:slots]
+    assert [received(connection).headers["id"] for _ in names[slots:]] == names[slots:]
 
 
 def test_a_channel_keeps_one_client_until_it_is_closed(connection: Any) -> None:
