@@ -197,6 +197,19 @@ def test_what_is_published_again_goes_to_the_queue_of_its_rank(desk: Desk, sql: 
     assert (publication.id, publication.queue) == (claimed.id, Priority.urgent)
 
 
+def test_recovery_passes_over_what_another_holds_and_does_not_wait(desk: Desk, sql: Sql) -> None:
+    held, other = new(), new("bob")
+    desk.accept(held, other)
+    sql.execute("UPDATE requests SET accepted_at = now() - interval '1 hour'")
+    for one in (held, other):
+        published_ago(sql, 3600, one.id)
+    with sql.transaction():
+        sql.execute("SELECT FROM requests WHERE id = %s FOR UPDATE", [held.id])
+        assert lost(desk, *Priority) == [other.id]
+        assert [one.id for one in recover.aged(desk.database, ageing=1000)] == [other.id]
+    assert lost(desk, *Priority) == [held.id]
+
+
 # -- what waited in the ledger ----------------------------------------------------------------------------------------
 
 
