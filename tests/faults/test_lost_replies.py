@@ -26,6 +26,7 @@ from pipeline.worker.recovery import Recovery
 from pipeline.worker.runtime import Runtime
 from tests.fleet import Fleet
 from tests.servers import eventually
+from tests.store.desk import Desk, ending
 
 CALL = Call("first", "big", datetime.now(UTC), None, datetime.now(UTC), 200, None, Usage(10, 4), 0.25)
 
@@ -252,3 +253,20 @@ def test_nobody_is_declared_dead_when_postgres_froze_just_after_it_was_seen_to_b
     recovery = Recovery(bench.database, bench.courier, bench.settings, steady_so_far)
     assert not recovery.run()
     assert fleet.attempts(handle) == []
+
+
+def test_who_runs_a_request_by_the_time_that_its_worker_is_declared_dead_goes_on_with_it(
+    fleet: Fleet, bench: Bench
+) -> None:
+    claim, another = bench.claim(handle := fleet.ask()), Desk(fleet.database)
+    assert claim is not None
+    fleet.rows("UPDATE workers SET lease_until = now() WHERE id = %s RETURNING id", bench.worker)
+
+    def wakes_up_and_leaves_it_to_another() -> None:
+        another.end(ending(claim, Status.retrying, reason="timeout", delay=0))
+        another.claim_one(claim.id)
+
+    bench.database.then = (wakes_up_and_leaves_it_to_another,)  # once recovery has seen who is dead
+    assert not Recovery(bench.database, bench.courier, bench.settings, lambda: float("inf")).run()
+    assert fleet.attempts(handle) == [("retried", "timeout")]
+    assert fleet.rows("SELECT status, worker_id FROM requests") == [("running", another.worker_id)]
