@@ -51,6 +51,19 @@ def test_retries_are_counted_recorded_and_shown(served: Fleet, simulator: Simula
     assert simulator.counts.arrived == 6
 
 
+def test_how_often_is_the_requests_to_say_and_not_celerys(
+    database: str, broker: Broker, simulator: Simulator, make_fleet: MakeFleet, wiretap: Wiretap
+) -> None:
+    fleet = make_fleet(database, broker.url, providers=provider_at(simulator.url), retry_max_delay=1)
+    fleet.start(1)
+    simulator.script(*["503"] * 5)
+    handle = chat(fleet, max_attempts=6)
+    assert handle.result(PATIENCE).attempts == 6
+    kinds = ("task-retried", "task-failed", "task-succeeded")
+    eventually(lambda: "task-succeeded" in wiretap.events(handle.id, *kinds), what="its success is shown")
+    assert wiretap.events(handle.id, *kinds) == ["task-retried"] * 5 + ["task-succeeded"]
+
+
 def test_what_a_provider_asks_for_is_waited_for_and_a_long_wait_is_the_ledgers_alone(
     served: Fleet, simulator: Simulator, wiretap: Wiretap
 ) -> None:
