@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.providers.simulator import Simulator
+from pipeline.worker.runtime import Runtime
 from tests.faults.wiretap import Wiretap
 from tests.fleet import Fleet
 from tests.servers import Broker
@@ -46,6 +47,16 @@ def make_fleet(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeF
 def fleet(database: str, broker: Broker, make_fleet: MakeFleet) -> Fleet:
     """One with QUICK settings, whose workers are yet to be started."""
     return make_fleet(database, broker.url)
+
+
+@pytest.fixture
+def runtime(fleet: Fleet) -> Iterator[Runtime]:
+    """What a worker has beside Celery, without its threads. What is left unfinished may stay so."""
+    fleet.may_leave_unfinished = True
+    made = Runtime(fleet.settings, "its worker")
+    made._register()
+    yield made
+    made.stop()
 
 
 @pytest.fixture

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from uuid import UUID
 
-import pytest
 import redis
 
 from pipeline import Handle
@@ -36,16 +34,6 @@ def test_a_message_that_is_lost_from_a_queue_with_others_in_it_is_sent_again(
     fleet.open_gate()
     fleet.assert_answered([lost, running, waits], attempts=1)
     assert [fleet.publications(one) for one in (running, waits)] == [1, 1]
-
-
-@pytest.fixture
-def runtime(fleet: Fleet) -> Iterator[Runtime]:
-    """A worker's, without its threads."""
-    fleet.may_leave_unfinished = True
-    made = Runtime(fleet.settings, "its worker")
-    made._register()
-    yield made
-    made.stop()
 
 
 def test_a_copy_from_the_queue_that_a_request_has_left_says_nothing_of_the_one_that_it_went_to(
