@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import cast
+from uuid import UUID
 
 import redis
 
+from pipeline.worker.runtime import Runtime
 from tests.faults.wiretap import Wiretap
 from tests.fleet import PATIENCE, Fleet
 from tests.servers import Broker, eventually
@@ -30,6 +32,13 @@ def test_each_message_delivered_twice_is_answered_once_and_shown_as_ignored(
     assert fleet.scalar("SELECT count(*) FROM attempts") == REQUESTS
     eventually(lambda: all(wiretap.events(one.id, "task-succeeded") for one in handles), PATIENCE, what="all are told")
     assert all(wiretap.events(handle.id, "task-succeeded") == ["task-succeeded"] for handle in handles)
+
+
+def test_of_copies_that_are_claimed_together_one_is_run(fleet: Fleet, runtime: Runtime) -> None:
+    id_ = UUID(fleet.ask().id)
+    first, second = runtime._desk._claim([id_, id_])
+    assert first is not None
+    assert second is None
 
 
 def test_a_copy_that_comes_before_a_retry_is_due_does_not_run_it(

@@ -20,7 +20,7 @@ from pipeline.courier import Courier
 from pipeline.schemas import Call, Message, Status, Usage
 from pipeline.store.database import Connection, Database
 from pipeline.store.ledger import Claim, Ending, workers
-from pipeline.worker.held import Held
+from pipeline.worker.held import Control, Held
 from pipeline.worker.ledger_desk import LedgerDesk
 from pipeline.worker.recovery import Recovery
 from pipeline.worker.runtime import Runtime
@@ -119,6 +119,15 @@ def test_a_claim_whose_reply_was_lost_is_still_this_workers(fleet: Fleet, bench:
     assert claimed is not None, "its request would be running, and run by nobody, up to its run limit"
     assert claimed.fence == fleet.scalar("SELECT fence FROM requests")
     assert bench.claim(handle) is None, "a second delivery is not another claim"
+
+
+def test_a_copy_whose_claims_reply_was_lost_takes_nothing_from_the_attempt_at_work(fleet: Fleet, bench: Bench) -> None:
+    claim = bench.claim(handle := fleet.ask())
+    assert claim is not None
+    with bench.desk._held.hold(claim.id, claim.fence, Control(time.monotonic() + 60)):
+        bench.database.then = (lost,)
+        assert bench.claim(handle) is None
+    assert fleet.scalar("SELECT fence FROM requests") == claim.fence
 
 
 def test_an_ending_whose_reply_was_lost_took_effect_once(fleet: Fleet, bench: Bench) -> None:
