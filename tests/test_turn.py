@@ -186,6 +186,19 @@ def test_what_an_agent_answers_that_did_not_listen_when_it_was_to_stop_is_no_ans
     assert "Knuth." not in [message.content for message in (ending.messages if ending else ())]
 
 
+@pytest.mark.parametrize(("deadline_left", "status"), [(60, Status.retrying), (0.05, Status.expired)])
+def test_an_answer_that_comes_after_the_limit_is_none(feed: Feed, deadline_left: float, status: Status) -> None:
+    def late(_: Turn) -> str:
+        time.sleep(0.1)
+        return "Knuth."
+
+    claim = replace(CLAIM, run_left=0.05, deadline_left=deadline_left)
+    attempt = Attempt({"mine": Agent("mine", late)}, None, RetryPolicy(), 60)
+    ending = attempt.run(claim, Control(time.monotonic() + claim.run_left), feed).ending
+    assert ending is not None
+    assert (ending.status, ending.messages) == (status, ())
+
+
 def test_a_call_that_the_deadline_cuts_off_leaves_the_request_expired(feed: Feed) -> None:
     def slow(turn: Turn) -> str:
         time.sleep(0.06)
