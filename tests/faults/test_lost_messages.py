@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from typing import cast
 from uuid import UUID
 
 import redis
@@ -31,6 +33,8 @@ def test_a_message_that_is_lost_from_a_queue_with_others_in_it_is_sent_again(
     eventually(lambda: fleet.publications(lost) == 2, PATIENCE, what="it is missed, for one after it was claimed")
     with redis.Redis(unix_socket_path=str(broker.socket)) as client:
         eventually(lambda: client.llen("normal") == 2, PATIENCE, what="it waits behind the other")
+        again = json.loads(cast("list[bytes]", client.lrange("normal", 0, 0))[0])
+    assert again["headers"]["id"] == f"{lost.id}.2", "in Flower it is a row of its own"
     fleet.open_gate()
     fleet.assert_answered([lost, running, waits], attempts=1)
     assert [fleet.publications(one) for one in (running, waits)] == [1, 1]

@@ -50,6 +50,16 @@ def test_a_closing_channel_gives_back_what_it_holds_in_order(connection: Any, br
         assert [received(following).payload for _ in range(2)] == ["two", "three"]
 
 
+def test_a_closing_channel_gives_back_what_was_popped_for_it(connection: Any, broker: Broker) -> None:
+    connection.Consumer([connection.SimpleQueue("normal").queue]).consume()
+    connection.transport.cycle.on_poll_start()
+    send(connection, "one", "two")
+    wait_for(lambda: broker.client.llen("normal") == 1, what="one was popped")
+    connection.release()
+    with connection.clone() as following:
+        assert [received(following).payload for _ in range(2)] == ["one", "two"]
+
+
 def test_what_a_broker_that_is_gone_does_not_take_back_is_counted(connection: Any, broker: Broker) -> None:
     send(connection, "one")
     received(connection)
