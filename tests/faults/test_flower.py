@@ -20,7 +20,8 @@ from pipeline.providers.simulator import Simulator
 from pipeline.schemas import Priority
 from pipeline.transport.publish import Publisher
 from pipeline.transport.wire import TaskMessage
-from tests.fleet import Fleet
+from tests.faults.wiretap import Wiretap
+from tests.fleet import PATIENCE, Fleet
 from tests.servers import Broker, eventually
 
 LOGIN = "operator:secret"
@@ -100,3 +101,19 @@ def test_flower_shows_answers_retries_failures_and_dropped_duplicates_and_nothin
         assert failed.id in shown[failed.id]["exception"]
         assert "MARKER" not in json.dumps(shown)
         assert "[simulated]" not in json.dumps(shown)
+
+
+def test_what_expired_is_told_as_failed_and_what_was_interrupted_as_ignored(fleet: Fleet, wiretap: Wiretap) -> None:
+    fleet.start(1)
+    fleet.hears_orders()
+    expired = fleet.ask(seconds=60, deadline=2, user_id="ada")
+    interrupted = fleet.ask(agent="gate", user_id="bob")
+    fleet.worker_of(interrupted)
+    fleet.ask(user_id="bob", on_busy="interrupt").result(PATIENCE)
+    expected = {expired.id: ["task-failed"], interrupted.id: ["task-ignored"]}
+
+    def told() -> dict[str, list[str]]:
+        ends = ("task-succeeded", "task-failed", "task-ignored", "task-retried")
+        return {id_: wiretap.events(id_, *ends) for id_ in expected}
+
+    eventually(lambda: told() == expected, PATIENCE, what=f"{expected}; {told()}")
