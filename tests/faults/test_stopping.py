@@ -8,7 +8,8 @@ import time
 import psycopg
 
 from tests.faults.conftest import MakeFleet
-from tests.fleet import PATIENCE
+from tests.faults.wiretap import Wiretap
+from tests.fleet import PATIENCE, Fleet
 from tests.servers import Broker, eventually
 
 
@@ -36,6 +37,15 @@ def test_an_idle_worker_stops_at_once(database: str, broker: Broker, make_fleet:
     fleet.assert_answered([fleet.ask()])
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(60) == 0
+
+
+def test_what_ended_just_before_the_worker_was_told_to_stop_is_shown(fleet: Fleet, wiretap: Wiretap) -> None:
+    [worker] = fleet.start(1)
+    handle = fleet.ask()
+    fleet.assert_answered([handle])
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(60) == 0
+    eventually(lambda: wiretap.events(handle.id, "task-succeeded"), 10, what="its success is shown")
 
 
 def test_what_takes_longer_than_the_stop_time_out_runs_elsewhere_at_once(

@@ -15,7 +15,8 @@ from sqlalchemy import exc
 
 from pipeline.store import migrate
 from pipeline.store.database import Database
-from tests.store.desk import Desk, Sql, answered, count, new
+from tests.servers import eventually
+from tests.store.desk import WAITING, Desk, Sql, answered, count, new
 
 TABLES = "pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'alembic_version'"
 
@@ -66,6 +67,15 @@ def test_two_upgrades_at_once_do_no_harm(database: str) -> None:
     with ThreadPoolExecutor(2) as threads:
         assert list(threads.map(upgrade, range(2))) == ["", ""]
     assert migrate.drift(database) == []
+
+
+def test_functions_are_added_by_one_at_a_time(database: str, sql: Sql) -> None:
+    with psycopg.connect(database) as other, migrate._connect(database) as ours, ThreadPoolExecutor(1) as threads:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", [migrate.ADVISORY_LOCK])
+        adding = threads.submit(migrate._add_functions, ours)
+        eventually(lambda: count(sql, WAITING) == 1, 20, what="it waits for its turn")
+        other.rollback()
+        adding.result(30)
 
 
 @pytest.mark.parametrize("mode", ["ACCESS SHARE", "ACCESS EXCLUSIVE"])
