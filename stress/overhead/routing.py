@@ -169,7 +169,7 @@ def routed(url: str) -> Iterator[tuple[Router, Waiting]]:
 def main(given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stress.overhead.routing", description=__doc__)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 10, 50], help="callers at once (1 10 50)")
-    parser.add_argument("--calls", type=int, default=40, help="calls of each (40)")
+    parser.add_argument("--calls", type=int, default=200, help="calls of each (200)")
     parser.add_argument("--no-bars", action="store_true", help="exit 0 whatever was measured")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
     options = parser.parse_args(given)
