@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -66,6 +67,9 @@ BRIEFLY = "SET LOCAL lock_timeout = '50ms'; SET LOCAL statement_timeout = '1s'"
 
 #: Seconds between two tries while Postgres is away: first, factor, cap.
 RETRY_DELAY, RETRY_FACTOR, RETRY_DELAY_MAX = 0.05, 2.0, 1.0
+
+#: What it says where two transactions were in each other's way: it is there, and the next try may well go through.
+CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected)
 
 #: Seconds for which a caller rides out an absence of Postgres: a restart takes one or two.
 PATIENCE = 5.0
@@ -171,7 +175,7 @@ class Database:
     def until_available(self, verb: Callable[[], T], *, give_up: Callable[[], bool]) -> T:
         """Run an idempotent verb until Postgres answers. Raises LedgerUnavailable once `give_up` says so, and what
         `REFUSALS` lists at once."""
-        delay = RETRY_DELAY
+        delays = _delays()
         while True:
             try:
                 return verb()
@@ -182,17 +186,26 @@ class Database:
                     raise self._closed_error or LedgerUnavailable from fault
                 if give_up():
                     raise LedgerUnavailable from fault
+                met = isinstance(fault, CONFLICTS)
+                pause = random.uniform(0, RETRY_DELAY) if met else next(delays)  # noqa: S311 - no secret
                 signals.ledger_failed("retried")
-                log.info("ledger_retry", error=type(fault).__name__, seconds=delay)
-            time.sleep(delay)
-            delay = min(delay * RETRY_FACTOR, RETRY_DELAY_MAX)
-            self._pool.check()  # where one connection is broken, its neighbours are
+                log.info("ledger_retry", error=type(fault).__name__, seconds=pause)
+            time.sleep(pause)
+            if not met:
+                self._pool.check()  # where one connection is broken, its neighbours are
 
     def close(self) -> None:
         """Close what is open, for good."""
         self._closed = True
         if "_pool" in self.__dict__:
             self._pool.close()
+
+
+def _delays() -> Iterator[float]:
+    delay = RETRY_DELAY
+    while True:
+        yield delay
+        delay = min(delay * RETRY_FACTOR, RETRY_DELAY_MAX)
 
 
 def in_parts(read: Callable[[Sequence[Id]], list[T]], ids: Sequence[Id]) -> list[T]:

@@ -67,13 +67,19 @@ def _do(name: str, verb: Callable[[], object], verdict: Verdict) -> None:
     try:
         result = verb()
     except Exception as fault:  # noqa: BLE001 - whatever it is, it is on record, and ends the race badly
-        verdict.raised[f"{name}: {type(fault).__name__}: {str(fault).partition(chr(10))[0]}"] += 1
+        verdict.raised[f"{name}: {_said(fault)}"] += 1
         return
     verdict.verbs[name] += 1
     if isinstance(result, Counter):
         verdict.helped.update(result)
     elif isinstance(result, Report):
         verdict.archived += result.messages
+
+
+def _said(fault: BaseException) -> str:
+    """In a line, what it is and what it came of."""
+    cause = f", from {_said(fault.__cause__)}" if fault.__cause__ is not None else ""
+    return f"{type(fault).__name__}: {str(fault).partition(chr(10))[0]}{cause}"
 
 
 def _drain(racer: Racer, verdict: Verdict) -> int:
