@@ -36,7 +36,7 @@ SHORT = {
     "retry_initial_delay": 1,
     "retry_max_delay": 1,
     "ageing": 2.0,
-    "redelivery_grace": 3.0,
+    "redelivery_grace": 5.0,
 }
 
 #: Messages of a session: few enough that each is archived several times.

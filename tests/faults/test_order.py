@@ -21,7 +21,10 @@ def test_fifty_concurrent_submits_to_one_session_are_answered_in_order(fleet: Fl
     assert fleet.rows(in_order.format("r.position")) == fleet.rows(in_order.format("m.number"))
 
 
-def test_in_a_burst_no_request_waits_for_recovery_to_publish_it_again(fleet: Fleet) -> None:
+def test_in_a_burst_no_request_waits_for_recovery_to_publish_it_again(
+    database: str, broker: Broker, make_fleet: MakeFleet
+) -> None:
+    fleet = make_fleet(database, broker.url, redelivery_grace=5)  # what a busy machine has on its way is not lost
     fleet.start(2)
     sessions = [str(number) for number in range(20)]
     with ThreadPoolExecutor(40) as threads:
