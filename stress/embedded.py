@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.local import accounts, folders
 from pipeline.local.postgres import Postgres
+from pipeline.local.server import Server
 from pipeline.local.valkey import Valkey
 from pipeline.store import migrate
 
@@ -20,24 +21,26 @@ def postgres() -> Iterator[str]:
         account = accounts.for_postgres(Path(folder))
         sockets = folders.for_sockets(account)  # not below the data: as root, Postgres is another user, who walks there
         server = Postgres(Path(folder) / "postgres", sockets)
-        try:
-            server.start()
+        with _running(server):
             migrate.upgrade(server.url)
             yield server.url
-        finally:
-            server.stop()
-            folders.remove_sockets(sockets)
 
 
 @contextmanager
 def valkey() -> Iterator[str]:
     """The URL of a server."""
     with tempfile.TemporaryDirectory(prefix="measured-") as folder:
-        sockets = folders.for_sockets()
-        server = Valkey(Path(folder) / "valkey", sockets)
-        try:
-            server.start()
+        server = Valkey(Path(folder) / "valkey", folders.for_sockets())
+        with _running(server):
             yield server.url
-        finally:
-            server.stop()
-            folders.remove_sockets(sockets)
+
+
+@contextmanager
+def _running(server: Server) -> Iterator[None]:
+    """Started within, and gone with its sockets after that."""
+    try:
+        server.start()
+        yield
+    finally:
+        server.stop()
+        folders.remove_sockets(server.sockets)

@@ -11,11 +11,9 @@ from pipeline.store.ledger import Ending, RepeatableEnd
 from pipeline.store.ledger.outcomes import Standing
 
 
-def cancel(database: Database, courier: Courier, now: Standing, *, concurrency: int) -> bool:
-    """End a request that stood like this a moment before. Returns whether it had no outcome until then."""
-    if now.status in OUTCOMES:
-        return False
-    ending = Ending(
+def cancellation(now: Standing) -> Ending:
+    """What is asked of the ledger, whoever runs the request."""
+    return Ending(
         id=now.id,
         status=Status.cancelled,
         fence=None,
@@ -23,6 +21,13 @@ def cancel(database: Database, courier: Courier, now: Standing, *, concurrency: 
         session_id=now.session_id,
         position=now.position,
     )
+
+
+def cancel(database: Database, courier: Courier, now: Standing, *, concurrency: int) -> bool:
+    """End a request that stood like this a moment before. Returns whether it had no outcome until then."""
+    if now.status in OUTCOMES:
+        return False
+    ending = cancellation(now)
     ended = database.patiently(RepeatableEnd(database, [ending], concurrency))
     ended.count([ending])
     for course in ended.courses.values():

@@ -122,11 +122,7 @@ class Client(Asynchronous, Erasing):
             idempotency_key=idempotency_key,
             metadata=metadata,
         )
-        since = self._listen()
-        with self._tracing.submitting(new) as (traced,):
-            accepted = self._accept.one(traced)
-        journal.accepted(new)
-        return self._handle(new, accepted, since)
+        return self._submit(new)
 
     def submit_many(self, requests: Sequence[Mapping[str, Any]]) -> list[Handle | PipelineError]:
         """Hand many over, in their order, in a few round trips; each is what `submit` takes, `text` included.
@@ -240,6 +236,13 @@ class Client(Asynchronous, Erasing):
     @once
     def _eraser(self) -> Eraser:
         return Eraser(self._database, lambda: self._storage, self._courier, self.redis, self._settings)
+
+    def _submit(self, new: NewRequest) -> Handle:
+        since = self._listen()
+        with self._tracing.submitting(new) as (traced,):
+            accepted = self._accept.one(traced)
+        journal.accepted(new)
+        return self._handle(new, accepted, since)
 
     def _checked(self, request: Mapping[str, Any]) -> NewRequest | PipelineError:
         try:

@@ -21,8 +21,7 @@ def request_begun(user_id: str) -> None:
     """A worker begins with a request, or sees that it may expire. Its series are made now: to Prometheus, one that
     begins at 1 never rose."""
     user = users.user_label(user_id)
-    if user not in users.begun:
-        users.begun.add(user)
+    if users.is_new(user):
         for outcome in STATUS.values():
             metrics.REQUESTS.labels(user, outcome)
         metrics.REQUEST_DURATION.labels(user, STATUS[Status.succeeded])

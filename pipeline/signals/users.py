@@ -12,7 +12,7 @@ _labels = UserLabels()
 #: Who can be asked for labels, the newest last: a process may have several clients, or one within its worker.
 _claims: list[Claim] = []
 #: Users whose series are there.
-begun: set[str] = set()
+_begun: set[str] = set()
 
 
 def label_users_by(claim: Claim) -> None:
@@ -39,6 +39,14 @@ def user_label(user_id: str) -> str:
     return _labels.of(user_id)
 
 
+def is_new(label: str) -> bool:
+    """Whether the series under this label are yet to be made; whoever is told so makes them."""
+    if label in _begun:
+        return False
+    _begun.add(label)
+    return True
+
+
 def users_met(user_ids: Collection[str]) -> None:
     """These users are about to be counted: one question for all of them is cheaper than one each."""
     _labels.learn(user_ids)
@@ -61,7 +69,7 @@ def user_forgotten(user_id: str) -> None:
     _labels.forget(user_id)
 
     def remove() -> None:
-        begun.discard(user_id)
+        _begun.discard(user_id)
         for labelled in (metrics.REQUESTS, metrics.REQUEST_DURATION, metrics.RATE_LIMIT_HITS):
             labelled.remove_by_labels({"user_id": user_id})
 

@@ -30,9 +30,11 @@ class Servers:
 def servers(database_url: str | None, broker_url: str | None) -> Iterator[Servers]:
     """Both servers, with both sides' tables. Those on this machine only: their CPU seconds are read."""
     with ExitStack() as stack:
-        database_url = database_url or stack.enter_context(embedded.postgres())
+        if database_url is None:
+            database_url = stack.enter_context(embedded.postgres())
+        else:
+            migrate.upgrade(database_url)
         broker_url = broker_url or stack.enter_context(embedded.valkey())
-        migrate.upgrade(database_url)
         with psycopg.connect(database_url) as connection:
             connection.execute(TABLE)
         yield _look_at(database_url, broker_url)

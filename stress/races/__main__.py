@@ -39,7 +39,7 @@ def main(given: list[str] | None = None) -> int:
     options = arguments(given)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     with embedded.postgres() as database, embedded.valkey() as broker, tempfile.TemporaryDirectory() as folder:
-        slowed = list(put_in(database, options.pause / 1000))
+        slowed = put_in(database, options.pause / 1000)
         print(f"{options.threads} threads, {options.users} users, {options.seconds:.0f} s, seed {options.seed}")
         print(f"paused: {', '.join(slowed)}", flush=True)
         with world(database, broker, Path(folder), threads=options.threads, users=options.users) as shared:

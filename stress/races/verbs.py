@@ -86,13 +86,12 @@ class Racer:
 
     def claim(self) -> None:
         """What the broker delivers, now and then twice."""
-        self._claim(self.worker)
+        self.world.running.extend(self._claim(self.worker))
 
     def die(self) -> None:
         """A worker that claims, and is heard of no more. What it held ends too late, if at all."""
         mortal = self.world.worker(lease=SHORT["lease"])
-        held = self._claim(mortal)
-        self.world.stale.extend(held)
+        self.world.stale.extend(self._claim(mortal))
 
     def _claim(self, worker: UUID) -> list[Claim]:
         world = self.world
@@ -102,12 +101,9 @@ class Racer:
         if not ids:
             return []
         window, most_bytes = world.settings.max_messages_in_memory, world.settings.max_context_bytes
-        claimed = world.database.patiently(
+        return world.database.patiently(
             lambda: ledger.claim(world.database, worker, ids, window=window, most_bytes=most_bytes)
         )
-        if worker == self.worker:
-            world.running.extend(claimed)
-        return claimed
 
     def end(self) -> None:
         """What runs ends, one way or another; each of a session of its own, as only one of it runs."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -18,13 +17,12 @@ from pipeline.store import erasures, retention
 from pipeline.store.database import Connection, Database
 from pipeline.store.erasures.erase import ERASE
 from pipeline.store.ledger import account
-from pipeline.store.ledger.accept import ACCEPT, _items
 from pipeline.store.ledger.claim import CLAIM
 from pipeline.store.ledger.recover import DUE
 from pipeline.store.measures import users as labels
 from tests.erasure.test_unfinished import ADA, goes_on
 from tests.servers import eventually
-from tests.store.desk import WAITING, Desk, Sql, answered, count, new, row
+from tests.store.desk import WAITING, Desk, Sql, accept_by, answered, count, new, row
 
 Threads = ThreadPoolExecutor
 
@@ -145,7 +143,7 @@ def test_who_waited_for_a_user_who_was_erased_and_came_back_hands_on_nothing_of_
     due = threads.submit(DUE.call, store, ["ada"], 1)
     wait_for(sql, 1)
     back = new(conversation="later")
-    ACCEPT._result(other, (["ada"], json.dumps(list(_items([back]))), False, 0))
+    accept_by(other, back, concurrency=0)
     other.commit()
     assert due.result(30) == [], "it does not hold the one who came back"
     assert [one[0] for one in DUE.call(store, ["ada"], 1)] == [str(back.id)]

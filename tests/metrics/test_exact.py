@@ -92,19 +92,24 @@ def test_requests_are_counted_exactly_through_retries_cancellations_rejections_a
     scraper.scrape(urls[0])
     scraper.remember("agent code", refused[0]["served"])
 
+    assert_as_in_the_ledger(scraper.samples, fleet)
+    assert_refusals(scraper.samples, refused)
+
+
+def assert_as_in_the_ledger(samples: Samples, fleet: Fleet) -> None:
+    """Requests by their outcomes, retries, and calls."""
     ledger = dict(fleet.rows("SELECT status, count(*) FROM requests GROUP BY status"))
     assert set(ledger) == set(LABELS), "the load comes to every end"
-    counted = by_label(scraper.samples, "cite_agent_requests_total", "status")
+    counted = by_label(samples, "cite_agent_requests_total", "status")
     assert counted == {LABELS[status]: count for status, count in ledger.items()}
-    assert total(scraper.samples, "cite_agent_requests_duration_seconds_count") == sum(ledger.values())
+    assert total(samples, "cite_agent_requests_duration_seconds_count") == sum(ledger.values())
     retried = fleet.scalar("SELECT count(*) FROM attempts WHERE number > 1 AND outcome <> 'cancelled'")
     assert retried > 10
-    assert total(scraper.samples, "cite_agent_retry_attempts_total") == retried
-    assert by_label(scraper.samples, "cite_agent_provider_requests_total", "status") == {
+    assert total(samples, "cite_agent_retry_attempts_total") == retried
+    assert by_label(samples, "cite_agent_provider_requests_total", "status") == {
         "success": fleet.scalar("SELECT count(*) FROM calls WHERE reason IS NULL"),
         "failure": fleet.scalar("SELECT count(*) FROM calls WHERE reason IS NOT NULL"),
     }
-    assert_refusals(scraper.samples, refused)
 
 
 def assert_refusals(samples: Samples, refused: list[dict[str, Any]]) -> None:

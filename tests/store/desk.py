@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from typing import Any
@@ -10,9 +11,9 @@ from uuid import UUID, uuid4
 import psycopg
 
 from pipeline.schemas import Call, Message, Priority, Status
-from pipeline.store.database import Database
+from pipeline.store.database import Connection, Database
 from pipeline.store.ledger import Accepted, Claim, Ended, Ending, NewRequest, Publication, accept, claim, end, workers
-from pipeline.store.ledger.outcomes import Standing
+from pipeline.store.ledger.accept import ACCEPT, _items
 
 Sql = psycopg.Connection[tuple[Any, ...]]
 
@@ -61,18 +62,6 @@ def answered(claimed: Claim, answer: str = "Knuth.", *between: Message, calls: t
     return ending(claimed, Status.succeeded, messages=messages, calls=calls)
 
 
-def cancellation(now: Standing) -> Ending:
-    """What a client asks for."""
-    return Ending(
-        id=now.id,
-        status=Status.cancelled,
-        fence=None,
-        user_id=now.user_id,
-        session_id=now.session_id,
-        position=now.position,
-    )
-
-
 class Desk:
     """Accepts, claims and ends, for one worker unless another is named."""
 
@@ -116,6 +105,12 @@ class Desk:
         """Whole turns of a conversation, one after the other."""
         for _ in range(turns):
             self.end(answered(self.running(**request)))
+
+
+def accept_by(connection: Connection, one: NewRequest, concurrency: int = CONCURRENCY) -> list[list[Any]]:
+    """Accept it by another's connection, but for the commit. Returns what is to be published after that."""
+    said = ACCEPT._result(connection, ([one.user_id], json.dumps(list(_items([one]))), False, concurrency))
+    return list(said["published"])
 
 
 def row(sql: Sql, id_: UUID, columns: str) -> tuple[Any, ...]:

@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from psycopg import errors
 
+from pipeline.client.cancelling import cancellation
 from pipeline.schemas import Call, Message, Status, Usage
 from pipeline.store import spending
 from pipeline.store.database import Database
 from pipeline.store.ledger import account, outcomes, recover
 from pipeline.store.ledger.outcomes import standing
 from pipeline.turn import TURN_MAX
-from tests.store.desk import Desk, Sql, answered, cancellation, count, ending, new, row, violations
+from tests.store.desk import Desk, Sql, answered, count, ending, new, row, violations
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 CALL = Call("first", "big", NOW, NOW + timedelta(seconds=1), NOW + timedelta(seconds=3), 200, None, Usage(10, 4), 0.25)

@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 
+from pipeline.client.cancelling import cancellation
 from pipeline.store.ledger.outcomes import standing
 from tests.servers import eventually
-from tests.store.desk import Desk, Sql, answered, cancellation, count, new, violations
+from tests.store.desk import Desk, Sql, answered, count, new, violations
 
 
 def test_the_next_of_the_session_follows(desk: Desk, sql: Sql) -> None:

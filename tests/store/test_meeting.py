@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,9 +10,7 @@ import pytest
 
 from pipeline.schemas import Priority, Status
 from pipeline.store.database import Connection
-from pipeline.store.ledger import NewRequest
-from pipeline.store.ledger.accept import ACCEPT, _items
-from tests.store.desk import CONCURRENCY, Desk, ending, new
+from tests.store.desk import Desk, accept_by, ending, new
 
 
 @pytest.fixture
@@ -21,12 +18,6 @@ def other(ledger_url: str) -> Iterator[Connection]:
     """Another process's connection, in a transaction."""
     with psycopg.connect(ledger_url) as connection:
         yield connection
-
-
-def accept_by(connection: Connection, one: NewRequest) -> list[list[Any]]:
-    """Accept it, but for the commit. Returns what is to be published after it."""
-    said = ACCEPT._result(connection, ([one.user_id], json.dumps(list(_items([one]))), False, CONCURRENCY))
-    return list(said["published"])
 
 
 @pytest.mark.parametrize("on_busy", ["queue", "reject"])

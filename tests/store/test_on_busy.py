@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from pipeline.client.cancelling import cancellation
 from pipeline.schemas import Message, Priority, Status
 from pipeline.store.invariants import check
 from pipeline.store.ledger import Claim, Ending, recover
 from pipeline.store.ledger.outcomes import standing
-from tests.store.desk import Desk, Sql, answered, cancellation, count, ending, new, row, violations
+from tests.store.desk import Desk, Sql, answered, count, ending, new, row, violations
 
 MARK = {"interrupted": True}
 

@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from pipeline.client.cancelling import cancellation
 from pipeline.schemas import Call, Status, Usage
 from pipeline.store.ledger import outcomes
 from pipeline.store.ledger.end import in_force
 from pipeline.store.ledger.outcomes import standing
-from tests.store.desk import Desk, Sql, answered, cancellation, ending, new
+from tests.store.desk import Desk, Sql, answered, ending, new
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 OUTCOMES_OF_ATTEMPTS = [Status.succeeded, Status.failed, Status.expired]
