@@ -111,7 +111,7 @@ class Archiving(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world.sql.execute(EMPTY)
-        self.storage = Mortal(self.world.folder / str(id(self)))
+        self.storage = Mortal(Path(tempfile.mkdtemp(dir=self.world.folder)))  # none of another machine's objects
         self.library = Library(self.world.database, self.storage, self.world.sql, Desk(self.world.database))
         self.archiver = Archiver(
             self.world.database, self.storage, Extractive(), rules(most_messages=5, most_bytes=3_000)

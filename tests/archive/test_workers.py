@@ -66,6 +66,8 @@ def test_what_the_broker_lost_the_sweep_finds(fleet: Fleet, broker: Broker) -> N
     fleet.start(1)
     for number in range(4):
         fleet.ask(f"message {number}").result(PATIENCE)
+    with redis.Redis.from_url(broker.url) as client:
+        eventually(lambda: client.llen("archive"), PATIENCE, what="the archivers are told")
     broker.flush()
     fleet.start(1, *UPKEEP)
     assert archived(fleet) == 0
