@@ -94,6 +94,16 @@ def test_to_interrupt_names_what_runs_and_the_worker_to_tell(desk: Desk, sql: Sq
     assert positions == [2, 3]
 
 
+def test_to_interrupt_under_a_key_names_what_runs_once(desk: Desk) -> None:
+    claimed = desk.running()
+    keyed: dict[str, Any] = {"idempotency_key": "k", "content_hash": b"h", "on_busy": "interrupt"}
+    (first, same), _ = desk.accepted(new(**keyed), new(**keyed))
+    assert first.interrupts == (claimed.id, desk.worker_id)
+    assert (same.id, same.interrupts) == (first.id, None)
+    ((asked_again,), _) = desk.accepted(new(**keyed))
+    assert (asked_again.id, asked_again.interrupts) == (first.id, None)
+
+
 def test_what_is_more_urgent_than_what_runs_interrupts_it_too(desk: Desk, sql: Sql) -> None:
     claimed = desk.running(priority=Priority.batch)
     batch = [new(priority=Priority.normal), new(priority=Priority.urgent, on_busy="interrupt")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -195,7 +196,7 @@ def accept(
     interrupted = {ord_: (UUID(id_), UUID(worker)) for ord_, id_, worker in said["interrupted"]}
     return (
         [
-            known.get(ord_) or _as_stored(new, busy=ord_ in busy, interrupts=interrupted.get(ord_))
+            replace(known.get(ord_) or _as_stored(new, busy=ord_ in busy), interrupts=interrupted.get(ord_))
             for ord_, new in enumerate(batch)
         ],
         [Publication.of(row) for row in said["published"]],
@@ -214,8 +215,8 @@ def _known(id_: str, origin: str, stream_key: str, content_hash: str | None) -> 
     return Accepted(UUID(id_), origin, bytes.fromhex(stream_key), bytes.fromhex(content_hash) if content_hash else None)
 
 
-def _as_stored(new: NewRequest, *, busy: bool, interrupts: tuple[UUID, UUID] | None) -> Accepted:
-    return Accepted(new.id, new.origin, new.stream_key, new.content_hash, busy, interrupts)
+def _as_stored(new: NewRequest, *, busy: bool) -> Accepted:
+    return Accepted(new.id, new.origin, new.stream_key, new.content_hash, busy)
 
 
 def _with_their_likes(batch: Sequence[NewRequest], busy: Sequence[int]) -> set[int]:
