@@ -108,6 +108,7 @@ def _report(run: Run, known: Evidence, found: integrity.Integrity, broken: list[
         attempts=known.attempts,
         retries=known.retries,
         retry_success=known.retried_answered / known.retried if known.retried else None,
+        republished=known.republished,
         errors=_mistakes(run, known),
         depth_max=max(depth, default=None),
         running_max=max(running, default=None),

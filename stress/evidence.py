@@ -45,6 +45,12 @@ RETRIED = f"""
     WHERE {OURS} AND id IN (SELECT request_id FROM attempts WHERE outcome = 'retried')
 """  # noqa: S608 - a constant
 
+#: Messages of requests that ran, beyond one for each attempt: given to the broker again for one that was lost, or spent
+#: for nothing.
+REPUBLISHED = f"""
+    SELECT coalesce(sum(greatest(publications - attempts, 0)), 0)::bigint FROM requests WHERE {OURS} AND attempts > 0
+"""  # noqa: S608 - a constant
+
 #: Beside the run's own tables, these reports may take longer than what workers do.
 TIMEOUT = "SET LOCAL statement_timeout = '5min'"
 
@@ -72,6 +78,7 @@ class Evidence:
     failures: Sequence[Failures]
     retried: int
     retried_answered: int
+    republished: int
 
     @property
     def retries(self) -> dict[str, int]:
@@ -95,6 +102,7 @@ def gather(database: Database, run: str) -> Evidence:
             failures=[Failures(*row) for row in _rows(connection, FAILURES, run)],
             retried=retried,
             retried_answered=answered,
+            republished=_rows(connection, REPUBLISHED, run)[0][0],
         )
 
 

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from pipeline.client.submission import ON_BUSY
 from pipeline.settings import Settings
 from stress import attaching
 from stress.plan import Closed, Load, Open, Plan, Stage
@@ -156,7 +157,12 @@ def _of_load(parser: argparse.ArgumentParser) -> None:
     load.add_argument("--scenario", choices=sorted(SCENARIOS), metavar="NAME", help=f"one of {', '.join(SCENARIOS)}")
     load.add_argument("--users", type=int, help="users at the same time (10; 100 with --rate)")
     load.add_argument("--requests", type=int, help="requests of each user (5)")
-    load.add_argument("--delay", type=float, metavar="MS", help="milliseconds from an answer to the next request (100)")
+    load.add_argument(
+        "--delay",
+        type=float,
+        metavar="MS",
+        help="milliseconds from an answer to the next request (100); with --no-wait, from one request to the next",
+    )
     load.add_argument(
         "--duration",
         type=lasting,
@@ -165,6 +171,11 @@ def _of_load(parser: argparse.ArgumentParser) -> None:
     )
     load.add_argument("--conversations", type=int, help="conversations of each user, in turn (1)")
     load.add_argument("--no-wait", action="store_true", help="send a user's requests without waiting for answers")
+    load.add_argument(
+        "--on-busy",
+        choices=ON_BUSY,
+        help="what a message does that meets one without an answer: queue, reject, interrupt (queue)",
+    )
     load.add_argument("--batches", type=int, help="do the whole so many times, one after the other (1)")
     load.add_argument("--spread", type=seconds, metavar="TIME", help="within which the users begin (0)")
     load.add_argument(
@@ -227,7 +238,8 @@ def _load(options: argparse.Namespace, base: Load) -> Load:
         return _open(options)
     assert isinstance(base, Closed)
     given = {
-        name: getattr(options, name) for name in ("users", "requests", "duration", "conversations", "batches", "spread")
+        name: getattr(options, name)
+        for name in ("users", "requests", "duration", "conversations", "batches", "spread", "on_busy")
     }
     given["delay"] = None if options.delay is None else options.delay / 1e3
     given["wait"] = False if options.no_wait else None
@@ -242,7 +254,7 @@ def _open(options: argparse.Namespace) -> Open:
     stages = tuple(each if each.seconds else replace(each, seconds=options.duration or 0) for each in options.rate)
     if not all(each.seconds for each in stages):
         raise ValueError("--rate: for how long? Add --duration, or :SECONDS to the rate")
-    made = Open(stages, users=options.users or 100)
+    made = Open(stages, users=options.users or 100, on_busy=options.on_busy or "queue")
     if made.total < 1:
         raise ValueError(f"--rate: {', '.join(map(str, stages))} makes no request; raise the rate, or go on for longer")
     return made

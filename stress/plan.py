@@ -18,8 +18,9 @@ class Closed:
     """Users who wait: each sends its next request `delay` seconds after the answer to its last.
 
     With `duration` (seconds) they go on for so long, instead of for so many `requests` each. A user who does not
-    `wait` sends all of them at once. The whole is done `batches` times over, by the same users; `spread` is the
-    time in seconds within which they begin.
+    `wait` sends all of them `delay` seconds apart. The whole is done `batches` times over, by the same users;
+    `spread` is the time in seconds within which they begin. `on_busy` is what happens to one whose conversation has
+    another without an outcome.
     """
 
     users: int = 10
@@ -30,6 +31,7 @@ class Closed:
     wait: bool = True
     batches: int = 1
     spread: float = 0
+    on_busy: str = "queue"
 
     @property
     def total(self) -> int | None:
@@ -38,7 +40,9 @@ class Closed:
 
     def __str__(self) -> str:
         each = f"for {self.duration:g} s" if self.duration else f"x {self.requests} requests"
-        pace = f"{self.delay * 1e3:g} ms apart" if self.wait else "sent at once"
+        pace = f"{self.delay * 1e3:g} ms apart" if self.wait or self.delay else "sent at once"
+        pace += "" if self.wait or not self.delay else ", without waiting"
+        pace += "" if self.on_busy == "queue" else f', on_busy="{self.on_busy}"'
         times = f", {self.batches} times" if self.batches > 1 else ""
         talks = f", {self.conversations} conversations each" if self.conversations > 1 else ""
         return f"closed: {self.users} users {each}, {pace}{times}{talks}"
@@ -67,6 +71,7 @@ class Open:
 
     stages: tuple[Stage, ...]
     users: int = 100
+    on_busy: str = "queue"
 
     @property
     def batches(self) -> int:
@@ -77,7 +82,8 @@ class Open:
         return int(sum(stage.count for stage in self.stages))
 
     def __str__(self) -> str:
-        return f"open: {', '.join(map(str, self.stages))}, of {self.users} users"
+        busy = "" if self.on_busy == "queue" else f', on_busy="{self.on_busy}"'
+        return f"open: {', '.join(map(str, self.stages))}, of {self.users} users{busy}"
 
 
 Load = Closed | Open

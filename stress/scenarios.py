@@ -44,6 +44,16 @@ SCENARIOS = {
             thresholds=thresholds("success_rate > 90 %", "duration < 60 s"),
         ),
         Plan(
+            "bursts",
+            Closed(users=20, requests=5, delay=0, wait=False, batches=10),
+            thresholds=thresholds("success_rate > 99 %", "p95 < 5 s", "republished = 0"),
+        ),
+        Plan(
+            "interrupting",
+            Closed(users=20, requests=5, delay=0.2, wait=False, batches=10, on_busy="interrupt"),
+            thresholds=thresholds("succeeded >= 200", "cancelled > 200", "p95 < 5 s"),
+        ),
+        Plan(
             "1000_users",
             Closed(users=1000, requests=5),
             MILD,

@@ -66,10 +66,11 @@ class Submitted(NamedTuple):
 class Asker:
     """Asks through one client. `patience` is in seconds, for each answer."""
 
-    def __init__(self, client: Client, agent: str, patience: float) -> None:
+    def __init__(self, client: Client, agent: str, patience: float, on_busy: str = "queue") -> None:
         self._client = client
         self._agent = agent
         self._patience = patience
+        self._on_busy = on_busy
         self._threads = ThreadPoolExecutor(SUBMITTERS, thread_name_prefix="submit")
 
     async def ask(self, question: Question, due: float) -> Record:
@@ -104,6 +105,7 @@ class Asker:
                     user_id=question.user,
                     conversation_id=question.conversation,
                     agent=self._agent,
+                    on_busy=self._on_busy,
                     idempotency_key=question.text,
                 )
             except LedgerUnavailable as fault:

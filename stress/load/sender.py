@@ -101,7 +101,7 @@ class Sender:
 async def serve(order: Order, tell: Tell) -> None:
     """Do as the lines on standard input say."""
     with Client() as client:
-        asker = Asker(client, order.agent, order.patience)
+        asker = Asker(client, order.agent, order.patience, order.load.on_busy)
         asker.connect()
         sender, commands = Sender(asker, order), asyncio.Queue[dict[str, Any]]()
         threading.Thread(target=_listen, args=(asyncio.get_running_loop(), sender, commands), daemon=True).start()

@@ -125,6 +125,7 @@ class Report:
     attempts: Mapping[int, int]
     retries: Mapping[str, int]
     retry_success: float | None
+    republished: int
     errors: Sequence[Mistake]
     depth_max: float | None
     running_max: float | None

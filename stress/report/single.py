@@ -12,10 +12,10 @@ OF_SPREAD = ("min", "mean", "p50", "p95", "p99", "max")
 
 #: Every name, those of processor times aside, which are `cpu_` and a part's name.
 NAMES = frozenset(
-    """requests succeeded failed success_rate error_rate per_second duration retries retry_success attempts_mean
-    memory_start memory_peak memory_end memory_growth memory_acceleration memory_slope memory_slope_low
-    memory_slope_high depth_max running_max breaker_trips rate_limit_hits producer_cpu lag_p99 lost unfinished doubled
-    reordered contradicted unheard repeated invariants_broken""".split()  # noqa: SIM905 - a list of names, to be read
+    """requests succeeded failed cancelled success_rate error_rate per_second duration retries retry_success
+    attempts_mean republished memory_start memory_peak memory_end memory_growth memory_acceleration memory_slope
+    memory_slope_low memory_slope_high depth_max running_max breaker_trips rate_limit_hits producer_cpu lag_p99 lost
+    unfinished doubled reordered contradicted unheard repeated invariants_broken""".split()  # noqa: SIM905 - a list of names, to be read
 ) | {f"{prefix}{name}" for prefix in ("", "corrected_", "accepting_", "queue_", "run_") for name in OF_SPREAD}
 
 
@@ -33,6 +33,7 @@ def single_figures(report: Report) -> dict[str, float | None]:
         "requests": requests.total,
         "succeeded": requests.succeeded,
         "failed": requests.failed,
+        "cancelled": requests.outcomes.get("cancelled", 0),
         "success_rate": success,
         "error_rate": None if success is None else 1 - success,
         "per_second": requests.per_second,
@@ -73,5 +74,6 @@ def _retries(report: Report) -> dict[str, float | None]:
     return {
         "retries": sum(report.retries.values()),
         "retry_success": report.retry_success,
+        "republished": report.republished,
         "attempts_mean": tried / requests if requests else None,
     }

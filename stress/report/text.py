@@ -89,6 +89,7 @@ def facts(report: Report) -> Iterator[tuple[str, str]]:
     """What is no spread, by name."""
     yield "attempts", _counts({f"{number}": count for number, count in report.attempts.items()}, "x")
     yield "retries", _counts(report.retries) + _retry_success(report)
+    yield "republished", _republished(report)
     yield "queue depth", f"most {_count(report.depth_max)} waiting, {_count(report.running_max)} running"
     yield "memory", _memory(report)
     yield "cpu", _cpu(report)
@@ -158,6 +159,10 @@ def _counts(counts: Mapping[str, int], sign: str = "") -> str:
 
 def _retry_success(report: Report) -> str:
     return "" if report.retry_success is None else f"; {report.retry_success:.1%} of those retried were answered"
+
+
+def _republished(report: Report) -> str:
+    return f"{report.republished} messages beyond one for each attempt" if report.republished else "none"
 
 
 def _memory(report: Report) -> str:

@@ -39,6 +39,13 @@ def slow(turn: Turn) -> str:
     return _answer(turn)
 
 
+@agent("listening")
+def listening(turn: Turn) -> str:
+    """Answer after a time, unless a newer message interrupts."""
+    turn.wait(STALL)
+    return _answer(turn)
+
+
 @agent("stalling")
 def stalling(turn: Turn) -> str:
     """Answer after a moment; but one of each user's requests takes long."""

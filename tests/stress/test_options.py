@@ -26,6 +26,16 @@ def test_a_duration_may_have_a_unit(given: str, seconds: float) -> None:
     assert planned("--users", "20", "--duration", given).load == Closed(users=20, duration=seconds)
 
 
+def test_users_may_interrupt_themselves_or_be_sent_away() -> None:
+    interrupting = planned("--users", "5", "--no-wait", "--delay", "200", "--on-busy", "interrupt").load
+    assert interrupting == Closed(users=5, delay=0.2, wait=False, on_busy="interrupt")
+    assert str(interrupting).endswith('200 ms apart, without waiting, on_busy="interrupt"')
+    rejected = planned("--rate", "50:9s", "--on-busy", "reject").load
+    assert rejected == Open((Stage(9, 50, 50),), on_busy="reject")
+    assert str(rejected).endswith('of 100 users, on_busy="reject"')
+    assert str(planned("--no-wait", "--delay", "0").load).endswith("sent at once")
+
+
 def test_rates_make_an_open_load_of_stages() -> None:
     load = planned("--rate", "5..100:30s", "--rate", "100", "--duration", "1m").load
     assert load == Open((Stage(30, 5, 100), Stage(60, 100, 100)))

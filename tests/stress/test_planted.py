@@ -164,6 +164,24 @@ def test_it_is_found_that_several_callers_were_given_one_request(copy: Run) -> N
     assert broken(conclude(copy)) == {"repeated"}
 
 
+def test_messages_beyond_one_for_each_attempt_are_counted(copy: Run) -> None:
+    copy.plan = replace(copy.plan, thresholds=thresholds("republished = 0"))
+    assert conclude(copy).passed
+    with psycopg.connect(copy.target.settings.database) as ledger:
+        ledger.execute(f"UPDATE requests SET publications = 3 WHERE id = {SECOND}")
+    report = conclude(copy)
+    assert (report.republished, broken(report)) == (2, {"republished"})
+    assert "republished      2 messages beyond one for each attempt" in text(report)
+
+
+def test_users_who_interrupt_have_what_runs_cancelled_and_their_last_message_answered(target: Target) -> None:
+    load = Closed(users=3, requests=3, delay=0.5, wait=False, on_busy="interrupt")
+    required = thresholds("succeeded >= 3", "cancelled >= 3")
+    report = conclude(execute(Plan("interrupting", load, thresholds=required, agent="listening", patience=60), target))
+    assert report.passed, report.verdicts
+    assert report.requests.total == 9
+
+
 def test_neither_growth_of_memory_nor_trips_are_measured_where_a_worker_was_replaced_by_whomever(copy: Run) -> None:
     required = thresholds("memory_growth < 500 MB", "memory_acceleration < 2", "breaker_trips = 0")
     copy.plan = replace(copy.plan, thresholds=required)

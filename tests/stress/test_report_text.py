@@ -44,6 +44,7 @@ def bare() -> Report:
         attempts={},
         retries={},
         retry_success=None,
+        republished=0,
         errors=(),
         depth_max=None,
         running_max=None,
