@@ -190,7 +190,7 @@ def _memory(run: Run) -> Memory | None:
         peak=max(value for _, value in seen),
         end=seen[-1][1],
         batches=batches if len(whole) == len(marks) and len(batches) > 1 and not replaced else (),
-        slope=None if replaced else slope([sample for sample in seen if sample[0] >= run.start]),
+        slope=None if replaced else slope([(at - run.start, value) for at, value in seen if at >= run.start]),
         replaced=replaced,
     )
 

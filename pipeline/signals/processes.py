@@ -10,7 +10,7 @@ from pipeline import memory, metrics
 from pipeline.estate import Estate
 
 #: Why recovery steps in.
-RESCUES = ("worker_lost", "overran", "expired", "message_lost", "due", "aged")
+RESCUES = ("worker_lost", "overran", "interrupted", "expired", "message_lost", "due", "aged")
 
 
 def _collect() -> Iterable[Metric]:

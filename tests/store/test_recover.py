@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from uuid import UUID
 
 import pytest
 
 from pipeline.schemas import Priority, Status
+from pipeline.signals.processes import RESCUES
 from pipeline.store.database import Database
 from pipeline.store.ledger import recover, workers
 from tests.store.desk import Desk, Sql, answered, ending, new, row, violations
@@ -50,6 +52,10 @@ def test_nobody_is_stranded_while_all_is_well(desk: Desk) -> None:
     desk.accept(new(), new("bob"))
     desk.end(ending(desk.running(user="eve"), Status.retrying, delay=600))
     assert stranded(desk) == {}
+
+
+def test_what_can_strand_a_request_has_a_series_before_it_is_counted() -> None:
+    assert set(re.findall(r"(?:THEN|ELSE) '(\w+)'", recover.STRANDED)) == {*RESCUES} - {"message_lost", "due", "aged"}
 
 
 def test_what_a_dead_worker_ran_is_stranded(desk: Desk, sql: Sql) -> None:

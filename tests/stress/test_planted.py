@@ -228,6 +228,7 @@ def test_a_leak_of_a_megabyte_in_a_hundred_requests_is_found(target: Target) -> 
     run("sound", 2)  # what a worker takes once
     steady, leaking = slope(run("sound", 8)), run("leaky", 8)
     assert "memory_slope_low" in broken(leaking)
+    assert 0 <= slope(leaking).since <= leaking.duration
     a_request = slope(leaking).slope * leaking.duration / leaking.requests.total
     assert 0.5 * LEAKED < a_request < 2 * LEAKED
     for _ in range(3):  # on a busy machine a worker takes longer to have all that it takes once
