@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.client.submission import ON_BUSY
 from stress.chaos import faults as _declared  # noqa: F401 - which declares them
 from stress.chaos.fault import FAULTS, Fault
 from stress.chaos.schedule import chosen
@@ -72,7 +73,9 @@ def parse(given: list[str] | None, prog: str) -> Chaos | None:
     plan = Plan(
         f"chaos, seed {options.seed}",
         # how long it really lasts is known in the end
-        Open((Stage(max(seconds, 1.0) + 3600, options.rate, options.rate),), users=options.users),
+        Open(
+            (Stage(max(seconds, 1.0) + 3600, options.rate, options.rate),), users=options.users, on_busy=options.on_busy
+        ),
         Profile(median=0.4, p99=1.2, faults=0, seed=options.seed),
         workers=options.workers,
         look_every=0.5,
@@ -91,6 +94,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="say which faults there are")
     parser.add_argument("--rate", type=float, default=20, help="requests a second (20)")
     parser.add_argument("--users", type=int, default=200, help="whose they are, in turn (200)")
+    parser.add_argument("--on-busy", choices=ON_BUSY, default="queue", help="as in a stress run (queue)")
     parser.add_argument("--workers", type=int, default=2, help="that answer them (2)")
     parser.add_argument("--slots", type=int, default=48, help="of each worker (48)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the pipeline")

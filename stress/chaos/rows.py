@@ -48,7 +48,7 @@ class Row:
 @dataclass(frozen=True, slots=True)
 class Fate:
     """What became of the requests that a fault touched. `least` is of the strike that touched the fewest;
-    `recovery` the longest of all, None where there was none."""
+    `recovery` the longest of all, None where there was none. `interrupted` were cancelled by their own users."""
 
     fault: Fault
     made: int
@@ -61,10 +61,20 @@ class Fate:
     recovery: float | None
     recovered: bool
     whole_again: bool
+    interrupted: int = 0
+
+    @property
+    def success_rate(self) -> float | None:
+        """The share that was answered of what was to be."""
+        wanted = self.touched - self.interrupted
+        return self.succeeded / wanted if wanted else None
 
 
-def fate(row: Row, statuses: Mapping[str, str], wrong: Mapping[str, Collection[str]]) -> Fate:
-    """Of a fault that was made. `wrong` are the whole run's requests by what is wrong with them (`integrity`)."""
+def fate(
+    row: Row, statuses: Mapping[str, str], wrong: Mapping[str, Collection[str]], *, interrupting: bool = False
+) -> Fate:
+    """Of a fault that was made. `wrong` are the whole run's requests by what is wrong with them (`integrity`);
+    `interrupting` says that their users interrupt: nothing else cancels a request here."""
     touched = row.touched
     lost = {*wrong["lost"], *wrong["unfinished"]} | {id_ for id_ in touched if id_ not in statuses}
     known = [seconds for seconds in row.recoveries if seconds is not None]
@@ -80,6 +90,7 @@ def fate(row: Row, statuses: Mapping[str, str], wrong: Mapping[str, Collection[s
         recovery=max(known, default=None),
         recovered=len(known) == len(row.recoveries),
         whole_again=row.whole_again,
+        interrupted=sum(statuses.get(id_) == "cancelled" for id_ in touched) if interrupting else 0,
     )
 
 
@@ -121,7 +132,7 @@ def judge(fates: Sequence[Fate], bars: Sequence[Threshold] = BARS, *, broke: int
 
 def figures(fates: Sequence[Fate], *, broke: int = 0) -> dict[str, float | None]:
     """The worst of the rows; None where there is none."""
-    shares = [each.succeeded / each.touched for each in fates if each.touched and not each.fault.spared]
+    shares = [each.success_rate for each in fates if each.success_rate is not None and not each.fault.spared]
     known = {"broke": broke} if fates or broke else {}
     if not fates:
         return {**dict.fromkeys((bar.figure for bar in BARS), None), **known}
@@ -146,7 +157,7 @@ def figures_by_fault(fates: Sequence[Fate], rows: Iterable[Row]) -> dict[str, fl
         own = {
             "made": each.made,
             "touched": each.touched,
-            "success_rate": each.succeeded / each.touched if each.touched else None,
+            "success_rate": each.success_rate,
             "lost": each.lost,
             "doubled": each.doubled,
             "reordered": each.reordered,

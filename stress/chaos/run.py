@@ -27,7 +27,7 @@ from stress.chaos.volume import Volume, volumes
 from stress.conclude import conclude
 from stress.interrupting import stopping_on_signals
 from stress.load.senders import Senders
-from stress.plan import Open, Stage
+from stress.plan import Open
 from stress.report.figures import FaultSpan, Report
 from stress.run import Run
 from stress.screen import Screen, screen_for
@@ -116,15 +116,16 @@ def _report(made: Run, drive: Drive) -> Report:
             lambda *who: client.history(*who, include_archived=True),
             unsure=made.recorder.unsure,
         )
-    fates = [fate(row, statuses, wrong) for row in rows if row.strikes]
+    load = made.plan.load
+    assert isinstance(load, Open)
+    interrupting = load.on_busy == "interrupt"
+    fates = [fate(row, statuses, wrong, interrupting=interrupting) for row in rows if row.strikes]
     made.faults = sorted(_spans(made, rows), key=lambda span: span.start)
     made.grids = grids(fates, rows)
     broke = sum(row.broke for row in rows)
     made.more = {**figures(fates, broke=broke), **figures_by_fault(fates, rows)}
-    load = made.plan.load
-    assert isinstance(load, Open)
-    lasted = round(made.recorder.last_end - made.start, 1)
-    made.plan = replace(made.plan, load=Open((Stage(lasted, load.stages[0].start, load.stages[0].end),), load.users))
+    stage = replace(load.stages[0], seconds=round(made.recorder.last_end - made.start, 1))
+    made.plan = replace(made.plan, load=replace(load, stages=(stage,)))
     report = conclude(made)
     return replace(report, verdicts=[*judge(fates, broke=broke), *report.verdicts])
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stress.chaos.options import parse
+from stress.plan import Open
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,10 @@ def test_the_look_at_whether_a_result_can_be_written_leaves_no_file_and_what_one
     assert asked.seconds == 0
     assert not new.exists()
     assert old.read_text() == "an earlier result"
+
+
+def test_users_may_interrupt_themselves_while_faults_strike() -> None:
+    made = parse(["--users", "50", "--on-busy", "interrupt"], "chaos")
+    assert made is not None
+    assert isinstance(made.plan.load, Open)
+    assert (made.plan.load.users, made.plan.load.on_busy) == (50, "interrupt")

@@ -58,6 +58,16 @@ def test_of_what_a_fault_touches_19_in_20_are_answered_save_in_a_storm() -> None
     assert broken(row(fault=STORM), failed) == set()
 
 
+def test_what_users_have_interrupted_is_not_asked_to_be_answered_and_nobody_else_may_cancel() -> None:
+    cancelled = {**ANSWERED, **dict.fromkeys(IDS[:3], "cancelled")}
+    assert broken(row(), cancelled) == {"least_succeeded"}
+    told = fate(row(), cancelled, NOTHING_WRONG, interrupting=True)
+    assert all(verdict.passed for verdict in judge([told]))
+    failed = fate(row(), {**cancelled, **dict.fromkeys(IDS[3:5], "failed")}, NOTHING_WRONG, interrupting=True)
+    assert not all(verdict.passed for verdict in judge([failed]))
+    assert fate(row(), dict.fromkeys(IDS, "cancelled"), NOTHING_WRONG, interrupting=True).success_rate is None
+
+
 def test_a_run_of_storms_alone_does_not_hold_a_bar_that_is_asked_of_none_of_them() -> None:
     storm = fate(row(fault=STORM), dict.fromkeys(IDS, "failed"), NOTHING_WRONG)
     assert "least_succeeded" not in {verdict.text.split()[0] for verdict in judge([storm])}
