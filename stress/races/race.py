@@ -18,6 +18,7 @@ from stress.races.world import World
 PATIENCE = 60.0
 
 UNFINISHED = "SELECT count(*) FROM requests WHERE finished_at IS NULL"
+INTERRUPTED = "SELECT id FROM requests WHERE interrupted_at IS NOT NULL"
 DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
 
 
@@ -51,7 +52,8 @@ def race(world: World, *, threads: int, seconds: float, seed: int) -> Verdict:
         thread.join()
     left = _drain(racers[0], verdict)
     verdict.accepted = len(world.accepted)
-    verdict.broken += [*_left(left), *_lost(world), *_told_twice(world), *_spent(verdict), *_deadlocks(world)]
+    verdict.broken += [*_left(left), *_lost(world), *_told_twice(world), *_uninterrupted(world)]
+    verdict.broken += [*_spent(verdict), *_deadlocks(world)]
     return verdict
 
 
@@ -117,6 +119,14 @@ def _told_twice(world: World) -> Iterator[str]:
     for id_, times in world.courier.told.items():
         if times > 1:
             yield f"the outcome of request {id_} was told {times} times: it ended more than once"
+
+
+def _uninterrupted(world: World) -> Iterator[str]:
+    """What is to stop, and no worker was told."""
+    with world.database.connection() as connection:
+        for (id_,) in connection.execute(INTERRUPTED):
+            if id_ not in world.courier.interrupted:
+                yield f"request {id_} was to be interrupted, and no worker was told"
 
 
 def _spent(verdict: Verdict) -> Iterator[str]:

@@ -47,17 +47,22 @@ LONG = 3600.0
 
 
 class Remembering(Courier):
-    """Which outcomes it was to tell, how often."""
+    """Which outcomes it was to tell, how often, and which requests it was to interrupt."""
 
     def __init__(self, settings: Settings, client: redis.Redis) -> None:
         super().__init__(settings, client)
         self.told: Counter[UUID] = Counter()
+        self.interrupted: set[UUID] = set()
         self._told_lock = threading.Lock()
 
     def tell(self, outcomes: Mapping[str, Sequence[UUID]]) -> None:
         with self._told_lock:
             self.told.update(id_ for ids in outcomes.values() for id_ in ids)
         super().tell(outcomes)
+
+    def interrupt(self, running: Sequence[tuple[UUID, UUID]]) -> None:
+        self.interrupted.update(request_id for request_id, _ in running)
+        super().interrupt(running)
 
 
 @dataclass(frozen=True, slots=True)
