@@ -32,7 +32,8 @@ def interrupt(fleet: Fleet, handle: Handle, **options: Any) -> Handle:
     return following
 
 
-def test_the_text_so_far_is_kept_marked_and_the_new_message_is_answered(fleet: Fleet) -> None:
+@pytest.mark.parametrize("options", [{}, {"idempotency_key": "once"}], ids=["plain", "under a key"])
+def test_the_text_so_far_is_kept_marked_and_the_new_message_is_answered(fleet: Fleet, options: dict[str, str]) -> None:
     fleet.start(1)
     fleet.hears_orders()
     talking = fleet.ask("tell me all", agent="words", count=10_000, seconds=0.02)
@@ -40,7 +41,7 @@ def test_the_text_so_far_is_kept_marked_and_the_new_message_is_answered(fleet: F
     seen = shown(talking, 50)
     with pytest.raises(SessionBusy, match="on_busy='queue' or 'interrupt'"):
         fleet.ask("only if you have time", on_busy="reject")
-    following = interrupt(fleet, talking)
+    following = interrupt(fleet, talking, **options)
     fleet.assert_answered([behind, following], attempts=1)
     history = list(fleet.client.history("ada", "only"))
     assert [one.content for one in history if one.role == "user"] == ["tell me all", "and then?", "wait, no"]
