@@ -44,6 +44,16 @@ def test_a_client_is_made_without_celery(tmp_path: Path) -> None:
     assert run(program, tmp_path) == "[]"
 
 
+def test_a_worker_imports_the_openai_sdk_for_its_providers_alone(tmp_path: Path) -> None:
+    program = (
+        "import sys, pipeline.worker.runtime; from pipeline.providers.registry import Providers;"
+        "from pipeline.settings import current; Providers(current()); print('openai' in sys.modules)"
+    )
+    assert run(program, tmp_path) == "False"
+    given = '[{"name": "one", "base_url": "http://127.0.0.1:9/v1", "model": "m"}]'
+    assert run(program, tmp_path, CITE_AGENT_PROVIDERS=given) == "True"
+
+
 def test_every_name_in_the_table_of_contents_is_there() -> None:
     for name in pipeline.__all__:
         assert getattr(pipeline, name).__name__.endswith(name)
