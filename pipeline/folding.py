@@ -58,7 +58,7 @@ class Family:
         """What all of them have counted, the dead included."""
         with self._lock:
             self._fold()
-            return list(MultiProcessCollector(None, path=str(self._folder)).collect())
+            return list(MultiProcessCollector.merge(list(map(str, self._begun())), accumulate=True))
 
     def close(self) -> None:
         """Let another have the folder."""
@@ -69,7 +69,7 @@ class Family:
             kind, owner = file.name.split("_")[0], _owner(file)
             if owner == FOLDED or _is_alive(owner):
                 continue
-            if kind != "gauge":  # a gauge says what is, and the dead are not
+            if kind != "gauge" and file.stat().st_size:  # a gauge says what is, and the dead are not
                 self._add(file, self._folder / f"{kind}_{FOLDED}.db")
             file.unlink()
 
@@ -84,6 +84,10 @@ class Family:
             sums.write_value(key, sums.read_value(key)[0] + value, 0)
         sums.close()
         draft.replace(folded)
+
+    def _begun(self) -> list[Path]:
+        """Those that can be read: one that a child is about to begin is empty for a moment."""
+        return [file for file in self._files() if file.stat().st_size]
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("*.db"))

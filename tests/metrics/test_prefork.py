@@ -151,3 +151,15 @@ def test_two_workers_do_not_share_a_folder(tmp_path: Path) -> None:
         Family(tmp_path)
     assert list(first.collect()) == []
     first.close()
+
+
+def test_a_file_that_a_child_is_about_to_begin_or_never_began_keeps_nobody_from_looking(tmp_path: Path) -> None:
+    family = Family(tmp_path)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    beginning, never_begun = tmp_path / f"counter_{os.getpid()}.db", tmp_path / f"counter_{gone.pid}.db"
+    for file in (beginning, never_begun):
+        file.touch()
+    assert list(family.collect()) == []
+    assert (beginning.exists(), never_begun.exists()) == (True, False)
+    family.close()
