@@ -58,7 +58,8 @@ class Family:
         """What all of them have counted, the dead included."""
         with self._lock:
             self._fold()
-            return list(MultiProcessCollector.merge(list(map(str, self._begun())), accumulate=True))
+            begun = [str(file) for file in self._files() if _is_begun(file)]
+            return list(MultiProcessCollector.merge(begun, accumulate=True))
 
     def close(self) -> None:
         """Let another have the folder."""
@@ -69,7 +70,7 @@ class Family:
             kind, owner = file.name.split("_")[0], _owner(file)
             if owner == FOLDED or _is_alive(owner):
                 continue
-            if kind != "gauge" and file.stat().st_size:  # a gauge says what is, and the dead are not
+            if kind != "gauge" and _is_begun(file):  # a gauge says what is, and the dead are not
                 self._add(file, self._folder / f"{kind}_{FOLDED}.db")
             file.unlink()
 
@@ -85,16 +86,17 @@ class Family:
         sums.close()
         draft.replace(folded)
 
-    def _begun(self) -> list[Path]:
-        """Those that can be read: one that a child is about to begin is empty for a moment."""
-        return [file for file in self._files() if file.stat().st_size]
-
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("*.db"))
 
 
 def _owner(file: Path) -> str:
     return file.stem.rpartition("_")[2]
+
+
+def _is_begun(file: Path) -> bool:
+    """Whether it can be read. It is empty at first, and whoever made it may have died in that moment."""
+    return file.stat().st_size > 0
 
 
 def _is_alive(pid: str) -> bool:

@@ -40,12 +40,14 @@ class Closed:
 
     def __str__(self) -> str:
         each = f"for {self.duration:g} s" if self.duration else f"x {self.requests} requests"
-        pace = f"{self.delay * 1e3:g} ms apart" if self.wait or self.delay else "sent at once"
-        pace += "" if self.wait or not self.delay else ", without waiting"
-        pace += "" if self.on_busy == "queue" else f', on_busy="{self.on_busy}"'
         times = f", {self.batches} times" if self.batches > 1 else ""
         talks = f", {self.conversations} conversations each" if self.conversations > 1 else ""
-        return f"closed: {self.users} users {each}, {pace}{times}{talks}"
+        return f"closed: {self.users} users {each}, {self._pace()}{_meeting(self.on_busy)}{times}{talks}"
+
+    def _pace(self) -> str:
+        if not self.wait and not self.delay:
+            return "sent at once"
+        return f"{self.delay * 1e3:g} ms apart" + ("" if self.wait else ", without waiting")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,14 @@ class Open:
         return int(sum(stage.count for stage in self.stages))
 
     def __str__(self) -> str:
-        busy = "" if self.on_busy == "queue" else f', on_busy="{self.on_busy}"'
-        return f"open: {', '.join(map(str, self.stages))}, of {self.users} users{busy}"
+        return f"open: {', '.join(map(str, self.stages))}, of {self.users} users{_meeting(self.on_busy)}"
 
 
 Load = Closed | Open
+
+
+def _meeting(on_busy: str) -> str:
+    return "" if on_busy == "queue" else f', on_busy="{on_busy}"'
 
 
 @dataclass(frozen=True, slots=True)

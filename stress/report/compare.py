@@ -16,7 +16,7 @@ from stress.report.figures import VERSION
 HIGHER = {"success_rate", "succeeded", "per_second", "retry_success", "made", "least_succeeded", "least_touched"}
 
 #: Figures that say what was asked for, not how well it went.
-NEITHER = {"requests", "running_max", "memory_start", "attempts_mean", "touched"}
+NEITHER = {"requests", "cancelled", "running_max", "memory_start", "attempts_mean", "touched"}
 
 #: Columns of a figure's name, at least.
 NAME = 24
